@@ -1,0 +1,1 @@
+"""The pipeline from notebooks to the rendered book."""

@@ -1,0 +1,1 @@
+"""KL-constrained distributionally robust optimization (book: Softmax loss is a robust loss)."""

@@ -1,0 +1,1 @@
+"""Trainers: stacks of runs that share data and backbone."""

@@ -1,0 +1,1 @@
+"""Loss functions: one loss, one file (book: the chapters on each loss)."""

@@ -1,0 +1,1 @@
+"""Backbones: user and item tables, and simple baselines."""

@@ -1,0 +1,1 @@
+"""Tables of the book as pandas data frames."""
