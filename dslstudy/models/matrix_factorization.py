@@ -1,0 +1,50 @@
+"""Matrix factorization: one vector per user and item, and nothing else (book: From BPR to the softmax loss)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def normal_tables(rows: int, size: int, generators: Sequence[torch.Generator], *, scale: float) -> Tensor:
+    """Draw one normal table per run, each from that run's own random stream.
+
+    Args:
+        rows: users or items.
+        size: embedding size d.
+        generators: one per run; a run's table does not depend on the others in the stack.
+        scale: standard deviation of the entries.
+
+    Returns:
+        (R, rows, d) float32 on the generators' device.
+    """
+    return torch.stack(
+        [torch.randn(rows, size, generator=generator, device=generator.device) * scale for generator in generators]
+    )
+
+
+class MatrixFactorization(nn.Module):
+    """User and item embeddings of a stack of R runs (Koren et al., 2009, without biases).
+
+    Args:
+        num_users: users U.
+        num_items: items I.
+        embedding_size: size d of a vector.
+        generators: one random stream per run, on the device where the tables shall live.
+
+    Shapes:
+        ``user_embedding`` (R, U, d) and ``item_embedding`` (R, I, d).
+    """
+
+    def __init__(
+        self, *, num_users: int, num_items: int, embedding_size: int, generators: Sequence[torch.Generator]
+    ) -> None:
+        super().__init__()
+        # unit length in expectation, so that cosine and inner-product scores start on one scale
+        scale = embedding_size**-0.5
+        self.user_embedding = nn.Parameter(normal_tables(num_users, embedding_size, generators, scale=scale))
+        self.item_embedding = nn.Parameter(normal_tables(num_items, embedding_size, generators, scale=scale))
+
+    def forward(self) -> tuple[Tensor, Tensor]:
+        """The tables that scores are computed from: (R, U, d), (R, I, d)."""
+        return self.user_embedding, self.item_embedding
