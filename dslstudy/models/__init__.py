@@ -1,1 +1,20 @@
-"""Backbones: user and item tables, and simple baselines."""
+"""Backbones, which make user and item tables for a stack of runs, and baselines, which score without training."""
+
+from importlib import import_module
+from typing import Any
+
+#: name in configurations -> where the class lives; imported only when it is used
+BACKBONES = {
+    "mf": "dslstudy.models.matrix_factorization:MatrixFactorization",
+}
+BASELINES = {
+    "popularity": "dslstudy.models.popularity:Popularity",
+    "item-knn": "dslstudy.models.item_knn:ItemKNN",
+    "ease": "dslstudy.models.ease:EASE",
+}
+
+
+def model_class(name: str) -> Any:
+    """The class of a backbone or baseline by its name in configurations."""
+    module, _, attribute = (BACKBONES | BASELINES)[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -31,19 +31,25 @@ class MatrixFactorization(nn.Module):
         num_items: items I.
         embedding_size: size d of a vector.
         generators: one random stream per run, on the device where the tables shall live.
+        initial_scale: standard deviation of the initial entries. With cosine scores only directions matter, and the
+            scale decides how far one step of Adam turns a vector: the larger, the slower.
 
     Shapes:
         ``user_embedding`` (R, U, d) and ``item_embedding`` (R, I, d).
     """
 
     def __init__(
-        self, *, num_users: int, num_items: int, embedding_size: int, generators: Sequence[torch.Generator]
+        self,
+        *,
+        num_users: int,
+        num_items: int,
+        embedding_size: int,
+        generators: Sequence[torch.Generator],
+        initial_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        # unit length in expectation, so that cosine and inner-product scores start on one scale
-        scale = embedding_size**-0.5
-        self.user_embedding = nn.Parameter(normal_tables(num_users, embedding_size, generators, scale=scale))
-        self.item_embedding = nn.Parameter(normal_tables(num_items, embedding_size, generators, scale=scale))
+        self.user_embedding = nn.Parameter(normal_tables(num_users, embedding_size, generators, scale=initial_scale))
+        self.item_embedding = nn.Parameter(normal_tables(num_items, embedding_size, generators, scale=initial_scale))
 
     def forward(self) -> tuple[Tensor, Tensor]:
         """The tables that scores are computed from: (R, U, d), (R, I, d)."""

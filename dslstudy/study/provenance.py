@@ -1,0 +1,108 @@
+"""Where a record came from: code, libraries, machine."""
+
+import ast
+import hashlib
+import platform
+import resource
+import subprocess
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import dslstudy
+from dslstudy.models import BACKBONES, BASELINES
+from dslstudy.study.config import RunConfig
+
+PACKAGE = Path(dslstudy.__file__).parent
+#: the files that every run's result depends on; the loss's and the backbone's own files come on top
+SHARED_CODE = (
+    "data/interactions.py",
+    "data/splits.py",
+    "data/load.py",
+    "engine/objectives.py",
+    "engine/optimizer.py",
+    "engine/ranking.py",
+    "engine/sampler.py",
+    "engine/scores.py",
+    "metrics/topk.py",
+)
+
+
+@cache
+def _code_of(path: Path) -> str:
+    """A file's code without comments, layout and docstrings: what they say changes no result."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def code_fingerprint(config: RunConfig) -> str:
+    """Twelve hexadecimal digits over the code that decides this run's result; comments do not count."""
+    module = (BACKBONES | BASELINES)[config.backbone].partition(":")[0]
+    files = [*SHARED_CODE, "/".join(module.split(".")[1:]) + ".py"]
+    if config.dataset.startswith("synthetic"):
+        files.append("data/synthetic.py")
+    if not config.is_baseline:
+        files += sorted(f"losses/{path.name}" for path in (PACKAGE / "losses").glob("_*.py"))
+        files.append(f"losses/{config.loss}.py")
+    digest = hashlib.sha256()
+    for name in files:
+        if not name.endswith("__init__.py"):
+            digest.update(f"{name}\n{_code_of(PACKAGE / name)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def code_commit() -> str | None:
+    """The commit of the checkout, ``+`` behind it if files changed since; ``None`` outside a checkout."""
+    git = ["git", "-C", str(PACKAGE.parent)]
+    try:
+        commit = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--", "dslstudy"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if changed else "")
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Libraries and machine, as far as a result or its cost may depend on them."""
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "scipy": version("scipy"),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+@cache
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def peak_memory_mb(device: str) -> float:
+    """Most memory in use so far, in MiB: the device's for CUDA, this process's otherwise."""
+    import torch
+
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if platform.system() == "Darwin" else 2**10)
