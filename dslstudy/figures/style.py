@@ -1,0 +1,134 @@
+"""One look for every figure: sizes, fonts and the colour of each loss.
+
+The colours are those of Okabe and Ito (Color Universal Design, 2008), which people with any kind of colour vision can
+tell apart; losses that share a figure also differ in their marker.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+
+#: width of a figure in inches: the width of the book's text column, so that letters have one size on every page
+WIDTH = 7.2
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY, LIGHT_GREY = "#6E6E6E", "#D9D9D9"
+
+#: order in which series without a colour of their own take theirs (yellow is too pale for lines)
+CYCLE = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
+
+LOSS_COLOURS = {
+    "bpr": ORANGE,
+    "softmax": BLUE,
+    "dsl": VERMILION,
+    "bsl": GREEN,
+    "psl": PURPLE,
+    "slatk": SKY,
+    "advinfonce": "#8C6D31",
+    "llpauc": BLACK,
+    "none": GREY,
+}
+LOSS_MARKERS = {
+    "bpr": "s",
+    "softmax": "o",
+    "dsl": "D",
+    "bsl": "^",
+    "psl": "v",
+    "slatk": "P",
+    "advinfonce": "X",
+    "llpauc": "*",
+    "none": ".",
+}
+#: how a loss, backbone or baseline is called in text
+NAMES = {
+    "bpr": "BPR",
+    "softmax": "SL",
+    "dsl": "DSL",
+    "bsl": "BSL",
+    "psl": "PSL",
+    "slatk": "SL@K",
+    "advinfonce": "AdvInfoNCE",
+    "llpauc": "LLPAUC",
+    "mf": "MF",
+    "lightgcn": "LightGCN",
+    "xsimgcl": "XSimGCL",
+    "popularity": "Popularity",
+    "item-knn": "Item-kNN",
+    "ease": "EASE",
+}
+#: how a metric is called in text
+METRIC_NAMES = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "mrr": "MRR", "hit_rate": "Hit rate"}
+
+_SETTINGS: dict[str, Any] = {
+    "figure.figsize": (WIDTH, 3.4),
+    "figure.dpi": 160,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "white",
+    "savefig.dpi": 160,
+    "savefig.facecolor": "white",
+    "font.size": 10,
+    "axes.titlesize": 10.5,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "semibold",
+    "axes.labelsize": 10,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "legend.fontsize": 9,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": LIGHT_GREY,
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "errorbar.capsize": 2.5,
+    "axes.prop_cycle": mpl.cycler(color=CYCLE),
+    "image.cmap": "cividis",
+    "svg.hashsalt": "dslstudy",
+}
+
+
+def apply_style() -> None:
+    """Give every later figure the look of the book; call it once, in the first cell of a chapter."""
+    mpl.rcParams.update(_SETTINGS)
+
+
+def loss_colour(loss: str) -> str:
+    """The colour of a loss, black for one that has none of its own."""
+    return LOSS_COLOURS.get(loss, BLACK)
+
+
+def loss_marker(loss: str) -> str:
+    """The marker of a loss, a dot for one that has none of its own."""
+    return LOSS_MARKERS.get(loss, "o")
+
+
+def display_name(name: str) -> str:
+    """How a loss, backbone or baseline is called in text; unknown names stay as they are."""
+    return NAMES.get(name, name)
+
+
+def metric_name(metric: str) -> str:
+    """How a metric is called in text: ``ndcg@20`` becomes ``NDCG@20``."""
+    kind, at, cutoff = metric.partition("@")
+    return METRIC_NAMES.get(kind, kind) + at + cutoff
+
+
+def label_panels(axes: Sequence[Axes]) -> None:
+    """Put (a), (b), ... before the titles of panels that the text refers to."""
+    for letter, ax in zip("abcdefgh", axes, strict=False):
+        ax.set_title(f"({letter}) {ax.get_title(loc='left')}", loc="left")
