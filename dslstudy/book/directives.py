@@ -1,0 +1,126 @@
+"""A Sphinx extension: the book's reference pages are written from the code, so that they cannot fall behind it.
+
+{package-api} dslstudy.losses     every public module of a package, from its docstrings
+{command-help}                    the help text of every command
+{dataset-table}                   the registry of data sets
+"""
+
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+from docutils import nodes
+from docutils.statemachine import StringList
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+if TYPE_CHECKING:
+    from dslstudy.data.registry import DatasetSpec
+
+
+def public_modules(name: str) -> list[str]:
+    """A module, or the public modules of a package (itself not among them, nor names that start with ``_``)."""
+    module = import_module(name)
+    if not hasattr(module, "__path__"):
+        return [name]
+    found: list[str] = []
+    for info in pkgutil.iter_modules(module.__path__):
+        if not info.name.startswith("_"):
+            full = f"{name}.{info.name}"
+            found += public_modules(full) if info.ispkg else [full]
+    return found
+
+
+def walk_commands(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
+    """Every command below a group with its help text, depth first: ``("dslstudy data fetch", "Usage: ...")``."""
+    yield context.command_path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            yield from walk_commands(child, click.Context(child, info_name=name, parent=context, max_content_width=100))
+
+
+def dataset_row(spec: "DatasetSpec") -> list[str]:
+    """One data set as the cells of a Markdown table."""
+    cite = f" {{cite}}`{spec.cite}`" if spec.cite else ""
+    split = spec.published or "none"
+    if spec.train is not None and spec.test is not None:
+        split += f" ({spec.train:,} / {spec.test:,})"
+    counts = [f"{count:,}" for count in (spec.users, spec.items, spec.interactions)]
+    return [f"`{spec.name}`", f"{spec.title}{cite}", *counts, split]
+
+
+class BookDirective(SphinxDirective):
+    """Directives that write MyST."""
+
+    def parse(self, lines: list[str]) -> list[nodes.Node]:
+        """Nodes of some lines of MyST."""
+        container = nodes.Element()
+        self.state.nested_parse(StringList(lines, source=self.get_source_info()[0]), self.content_offset, container)
+        return container.children
+
+    def section(self, title: str, label: str, lines: list[str]) -> nodes.section:
+        """A section whose title is code."""
+        section = nodes.section(ids=[nodes.make_id(label)], names=[nodes.fully_normalize_name(label)])
+        section += nodes.title("", "", nodes.literal("", title))
+        section.extend(self.parse(lines))
+        return section
+
+
+class PackageApi(BookDirective):
+    """One section for each public module, filled by autodoc."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Sections in the order of the modules' names."""
+        return [
+            self.section(name, name, ["```{eval-rst}", f".. automodule:: {name}", "   :members:", "```"])
+            for name in public_modules(self.arguments[0])
+        ]
+
+
+class CommandHelp(BookDirective):
+    """One section for each command."""
+
+    def run(self) -> list[nodes.Node]:
+        """Sections in the order of the help page."""
+        from dslstudy.cli import cli
+
+        root = click.Context(cli, info_name="dslstudy", max_content_width=100)
+        return [
+            self.section(path, path, ["```text", *inspect.cleandoc(text).splitlines(), "```"])
+            for path, text in walk_commands(cli, root)
+        ]
+
+
+class DatasetTable(BookDirective):
+    """The registry as a table, then each data set's terms and source."""
+
+    def run(self) -> list[nodes.Node]:
+        """The table, and one section for each data set."""
+        from dslstudy.data.registry import registry
+
+        head = ["name", "title", "users", "items", "interactions", "published split (train / test)"]
+        rows = [head, ["---", "---", "---:", "---:", "---:", "---"], *map(dataset_row, registry().values())]
+        found = self.parse([f"| {' | '.join(row)} |" for row in rows])
+        for spec in registry().values():
+            files = [f"`{file.path}` (sha256 `{file.sha256[:12]}…`)" for form in spec.forms for file in form.files]
+            lines = [
+                *(f"{spec.title}. {spec.citation}", ""),
+                *(f"* Licence: {spec.licence}.", f"* Terms: {spec.terms}"),
+                *([f"* Files: {', '.join(files)}"] if files else []),
+            ]
+            found.append(self.section(spec.name, spec.name, lines))
+        return found
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Called by Sphinx."""
+    app.add_directive("package-api", PackageApi)
+    app.add_directive("command-help", CommandHelp)
+    app.add_directive("dataset-table", DatasetTable)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,43 @@
+"""Lays out what Sphinx reads: prose, settings and executed notebooks side by side in one folder outside the sources."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+
+from dslstudy.book.chapters import read_notebook
+from dslstudy.book.layout import Layout
+
+
+def lay_out(layout: Layout, copies: Mapping[str, Path]) -> None:
+    """Fill the stage anew.
+
+    Args:
+        layout: where everything lies.
+        copies: chapter name -> the notebook to show for it.
+    """
+    shutil.rmtree(layout.stage, ignore_errors=True)
+    shutil.copytree(layout.toc.parent, layout.stage)
+    shutil.copy(layout.config, layout.stage)
+    folder = layout.stage / "notebooks"
+    folder.mkdir(exist_ok=True)
+    for name, path in copies.items():
+        nbformat.write(presentable(read_notebook(path)), folder / f"{name}.ipynb")
+
+
+def presentable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An executed notebook without papermill's marks, showing the parameters that were used, not their defaults."""
+    injected = any("injected-parameters" in tags(cell) for cell in notebook.cells)
+    notebook.cells = [cell for cell in notebook.cells if not (injected and "parameters" in tags(cell))]
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if "injected-parameters" in tags(cell):
+            cell.source = cell.source.removeprefix("# Parameters\n")
+    return notebook
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    """A cell's tags."""
+    return cell.metadata.get("tags", [])

@@ -1,0 +1,73 @@
+"""Executes one notebook in a process of its own: ``python -m dslstudy.book.worker SOURCE TARGET FOLDER``.
+
+The parameters come as one line of JSON on standard input. That pipe stays open as a lifeline: when the parent dies,
+however suddenly, reading from it ends, and so do this process and (because its parent is gone) the kernel.
+Exit code 0 means executed; 3 means that the notebook failed, described by one JSON object on standard output.
+"""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from papermill.exceptions import PapermillExecutionError, strip_color
+
+FAILED = 3
+
+
+def execute(source: Path, target: Path, folder: Path, parameters: dict[str, Any]) -> dict[str, Any] | None:
+    """Execute ``source`` into ``target`` with ``folder`` as the kernel's working directory.
+
+    Returns:
+        None, or what failed: ``id`` and ``source`` of the cell, ``count`` (its execution number), ``traceback``.
+    """
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            parameters=parameters,
+            kernel_name="python3",
+            cwd=str(folder),
+            progress_bar=False,
+        )
+    except PapermillExecutionError as error:
+        notebook = nbformat.read(target, as_version=4)
+        cell = next(cell for cell in notebook.cells if cell.metadata.get("papermill", {}).get("exception"))
+        report = {"count": error.exec_count, "traceback": strip_color("\n".join(error.traceback))}
+    except Exception as error:  # the kernel died, or never started
+        notebook = nbformat.read(target if target.is_file() else source, as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        unfinished = [
+            cell for cell in code if cell.metadata.get("papermill", {}).get("status") in ("running", "failed")
+        ]
+        cell = (unfinished or code)[0]
+        report = {"count": None, "traceback": f"{type(error).__name__}: {error}"}
+    else:
+        return None
+    return {**report, "id": cell.get("id"), "source": cell.source}
+
+
+def end_with_parent() -> None:
+    """Leave as soon as the parent process is gone."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> None:
+    """Entry point of the process."""
+    source, target, folder = (Path(argument) for argument in sys.argv[1:])
+    parameters = json.loads(sys.stdin.readline())
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    if report := execute(source, target, folder, parameters):
+        print(json.dumps(report))
+        sys.stdout.flush()
+    # not sys.exit: the thread above is blocked inside a read that an orderly shutdown would wait for
+    os._exit(FAILED if report else 0)
+
+
+if __name__ == "__main__":
+    main()
