@@ -80,8 +80,8 @@ class TrainingConfig:
     num_negatives: int = 1000
     negative_sampling: str = "example"
     epochs: int = 200
-    evaluate_every: int = 1
-    patience: int = 10
+    evaluate_every: int = 5
+    patience: int = 5
     seed: int = 0
 
     def __post_init__(self) -> None:
