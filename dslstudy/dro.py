@@ -228,9 +228,8 @@ def constrained_value(
     with torch.no_grad():
         tau = _temperature(game, rho)
     finite, safe = _finite(tau)
-    return torch.where(
-        finite, safe * rho + _tilt(game, safe)[2], (_distribution(game, tau).detach() * game.payoff).sum(-1)
-    )
+    limit = (_distribution(game, tau).detach() * game.payoff).sum(-1)
+    return torch.where(finite, safe * rho + _tilt(game, safe)[2], limit)
 
 
 def variance_expansion(
@@ -440,8 +439,8 @@ def _finite(tau: Tensor) -> tuple[Tensor, Tensor]:
 def _tilt(game: _Game, tau: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Logits ``(d - c) / tau`` (..., N), ``log E_P exp`` of them (...), and the penalised value (...).
 
-    At high temperature the centre ``c`` is the nominal mean, so that what is left of order 1/tau^2 keeps its digits; at low
-    temperature it is the maximum, so that the negatives that matter do.
+    At high temperature the centre ``c`` is the nominal mean, so that what is left, of order 1/tau^2, keeps its digits;
+    at low temperature it is the maximum, so that the negatives that matter do.
     """
     deviation = (game.payoff - game.mean).detach().abs().amax(-1)
     hot = deviation < 0.5 * tau
