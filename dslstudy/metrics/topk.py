@@ -5,6 +5,7 @@ top K survive. Whether a top item is relevant is looked up among sorted (user, i
 labels exists and memory stays bounded however many users there are.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -131,13 +132,17 @@ class RankingEvaluator:
         runs = self._checked_tables(user_tables, item_tables)
         everyone = len(self.users) == self.num_users
         group = 1 if self.device.type == "cpu" else min(runs, max(1, self._block_rows() // len(self.users)))
+        blocks = self._blocks(group)
+        buffer = user_tables.new_empty(group * blocks[0].stop * self.num_items)
         values = self._empty_values(runs)
         for first in range(0, runs, group):
             members = slice(first, min(first + group, runs))
             items = item_tables[members].mT
-            for block in self._blocks(group):
+            for block in blocks:
                 users = user_tables[members, block] if everyone else user_tables[members, self._user_index[block]]
-                values[members, :, block] = self._measure(torch.bmm(users, items), block)
+                shape = (*users.shape[:2], self.num_items)
+                scores = torch.bmm(users, items, out=buffer[: math.prod(shape)].view(shape))
+                values[members, :, block] = self._measure(scores, block)
         return self._results(values)
 
     @torch.no_grad()
@@ -255,14 +260,34 @@ def _top_items(scores: Tensor, depth: int) -> Tensor:
     ``torch.topk`` breaks ties as it pleases. One place more than needed tells which rows have a tie that matters, and
     only those are settled again.
     """
-    num_items = scores.shape[1]
-    values, items = torch.topk(scores, min(depth + 1, num_items), dim=1)
+    values, items = _any_top_items(scores, min(depth + 1, scores.shape[1]))
     equal = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)
     tied = equal.any(dim=1).nonzero()[:, 0]
     values, items = values[:, :depth], items[:, :depth]
     if len(tied):
         items[tied] = _settle_ties(scores[tied], values[tied], items[tied])
     return items
+
+
+def _any_top_items(scores: Tensor, depth: int) -> tuple[Tensor, Tensor]:
+    """Like ``torch.topk`` along the last axis of (n, I), about twice as fast for long rows.
+
+    A row is folded into columns of ``height`` items. The best ``depth`` items are found in the ``depth`` columns with
+    the largest maxima: any other item is no better than each of those maxima.
+    """
+    num_items = scores.shape[1]
+    height = 2 ** int(math.log2(num_items / depth) / 2)  # near sqrt(I / depth), which balances the two selections
+    if height < 2:
+        return torch.topk(scores, depth, dim=1)
+    width = num_items // height
+    folded = scores[:, : width * height].unflatten(1, (height, width))
+    columns = torch.topk(folded.amax(dim=1), depth, dim=1, sorted=False).indices
+    rows = torch.arange(0, width * height, width, device=scores.device)
+    candidates = (columns[:, None, :] + rows[:, None]).flatten(1)
+    left_over = torch.arange(width * height, num_items, device=scores.device).expand(len(scores), -1)
+    candidates = torch.cat([candidates, left_over], dim=1)
+    values, place = torch.topk(scores.gather(1, candidates), depth, dim=1)
+    return values, candidates.gather(1, place)
 
 
 def _settle_ties(scores: Tensor, values: Tensor, items: Tensor) -> Tensor:
