@@ -3,8 +3,12 @@
 from importlib import import_module
 
 _HOME = {
+    "Interval": "significance",
     "RankingEvaluator": "topk",
     "RankingMetrics": "topk",
+    "holm": "significance",
+    "mean_interval": "significance",
+    "paired_bootstrap": "significance",
 }
 
 __all__ = sorted(_HOME)
