@@ -7,8 +7,10 @@
 
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,6 +53,26 @@ def dataset_row(spec: "DatasetSpec") -> list[str]:
         split += f" ({spec.train:,} / {spec.test:,})"
     counts = [f"{count:,}" for count in (spec.users, spec.items, spec.interactions)]
     return [f"`{spec.name}`", f"{spec.title}{cite}", *counts, split]
+
+
+def plain_prose(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Make reStructuredText's marks harmless in a docstring's prose (handler of ``autodoc-process-docstring``).
+
+    Docstrings here are prose with code between backticks; formulas such as ``a*b`` or ``|x|`` may stand
+    outside of them. Literal blocks and examples stay as they are.
+    """
+    literal: int | None = None  # indentation of the text that introduced the block we are in
+    for number, line in enumerate(lines):
+        indent = len(line) - len(line.lstrip())
+        if literal is not None and (not line.strip() or indent > literal):
+            continue
+        literal = indent if line.rstrip().endswith("::") else None
+        if not line.lstrip().startswith((">>>", "..")):
+            pieces = re.split(r"(``.*?``|`.*?`)", line)
+            lines[number] = "".join(
+                piece if odd else re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", piece)
+                for piece, odd in zip(pieces, cycle((False, True)), strict=False)
+            )
 
 
 class BookDirective(SphinxDirective):
@@ -123,4 +145,5 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("package-api", PackageApi)
     app.add_directive("command-help", CommandHelp)
     app.add_directive("dataset-table", DatasetTable)
+    app.connect("autodoc-process-docstring", plain_prose, priority=100)  # before napoleon reads its sections
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

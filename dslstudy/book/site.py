@@ -40,7 +40,7 @@ def build(layout: Layout, target: Path, written: Mapping[str, Path], *, draft_of
     # colours would hide the file names from the search below
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
     run = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    found = [place(layout, written, *match.group("where", "what")) for match in warnings_in(run.stderr)]
+    found = [place(layout, written, *problem) for problem in problems_in(run.stderr)]
     if draft_of:
         found = [line for line in found if any(line.startswith(f"notebooks/{name}.ipynb") for name in draft_of)]
     html = work / "_build" / "html"
@@ -54,9 +54,15 @@ def build(layout: Layout, target: Path, written: Mapping[str, Path], *, draft_of
     shutil.rmtree(work)
 
 
-def warnings_in(log: str) -> list[re.Match[str]]:
-    """The lines of Sphinx's log that report a problem."""
-    return [match for line in log.splitlines() if (match := WARNING.match(ANSI.sub("", line)))]
+def problems_in(log: str) -> list[tuple[str, str]]:
+    """Where and what: the problems that Sphinx's log reports, each with the end of the traceback that follows it."""
+    found: list[tuple[str, list[str]]] = []
+    for line in ANSI.sub("", log).partition(JUPYTER_BOOK_WRAPS)[0].partition("\n=====")[0].splitlines():
+        if match := WARNING.match(line):
+            found.append((match["where"], [match["what"]]))
+        elif found and line.strip() and (line.startswith(" ") or len(found[-1][1]) > 1):
+            found[-1][1].append(line)
+    return [(where, "\n".join([what, *more[-3:]])) for where, (what, *more) in found]
 
 
 def place(layout: Layout, written: Mapping[str, Path], where: str, what: str) -> str:
@@ -64,7 +70,7 @@ def place(layout: Layout, written: Mapping[str, Path], where: str, what: str) ->
     path, _, line = where.rstrip(":").rpartition(":")
     if not path or not line.isdigit():
         path, line = where.rstrip(":"), ""
-    path = path.removeprefix(f"{layout.stage}/")
+    path = path.removeprefix(f"{layout.stage}/").removeprefix(f"{layout.root}/")
     name = path.removeprefix("notebooks/").removesuffix(".ipynb")
     if name in written and line:
         staged = read_notebook(layout.stage / path).cells
