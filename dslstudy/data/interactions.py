@@ -100,8 +100,8 @@ class Interactions:
                 f"{len(user_codes)} users but {len(item_codes)} items: every interaction needs one of each"
             )
         full = cls(user_codes, item_codes, user_ids, item_ids, _optional(ratings), _optional(timestamps))
-        repeated = _repeated(full._row_keys())
-        return full.select(~repeated) if repeated.any() else full
+        repeated = full._repeated_rows()
+        return full if repeated is None else full.select(~repeated)
 
     @classmethod
     def with_ids(
@@ -127,8 +127,7 @@ class Interactions:
         user_ids = _id_space(user_ids, num_users, users, "user")
         item_ids = _id_space(item_ids, num_items, items, "item")
         made = cls(users, items, user_ids, item_ids, _optional(ratings), _optional(timestamps))
-        repeated = _repeated(made._row_keys())
-        if repeated.any():
+        if (repeated := made._repeated_rows()) is not None:
             row = int(np.argmax(repeated))
             raise InputError(
                 f"user {made.users[row]} and item {made.items[row]} interact twice (row {row}); "
@@ -185,6 +184,15 @@ class Interactions:
     @cached_property
     def _sorted_keys(self) -> NDArray[np.int64]:
         return frozen(np.sort(self._row_keys()))
+
+    def _repeated_rows(self) -> NDArray[np.bool_] | None:
+        """Mark every occurrence of a pair after its first; None in the usual case that there is none."""
+        ordered = self.keys()
+        if not (ordered[1:] == ordered[:-1]).any():
+            return None
+        repeated = np.ones(len(self), bool)
+        repeated[np.unique(self._row_keys(), return_index=True)[1]] = False
+        return repeated
 
     def keys(self) -> NDArray[np.int64]:
         """Return ``users * num_items + items``, sorted, int64, shape (n,): membership is one binary search (cached)."""
@@ -296,11 +304,17 @@ def _renumber(ids: NDArray, counts: NDArray, original: NDArray) -> tuple[NDArray
 
 def _factorize(values: ArrayLike, name: str) -> tuple[NDArray, NDArray]:
     """Number the distinct values in sorted order: (codes int32 (n,), distinct values)."""
-    import pandas as pd  # only here: the container itself needs no pandas
-
-    array = values if isinstance(values, np.ndarray | pd.Series | pd.Index) else np.asarray(values)
+    array = np.asarray(values)
     if len(array) == 0:
         return np.empty(0, np.int32), np.empty(0, np.int64)
+    if np.issubdtype(array.dtype, np.integer):
+        low, high = int(array.min()), int(array.max())
+        if high - low < 4 * len(array) + 1_000_000:  # a table of flags beats hashing and sorting
+            occurs = np.zeros(high - low + 1, bool)
+            occurs[array - low] = True
+            return (np.cumsum(occurs) - 1).astype(np.int32)[array - low], np.flatnonzero(occurs) + low
+    import pandas as pd  # only here: the container itself needs no pandas
+
     try:
         codes, distinct = pd.factorize(array, sort=True, use_na_sentinel=True)
     except TypeError as error:
@@ -308,13 +322,3 @@ def _factorize(values: ArrayLike, name: str) -> tuple[NDArray, NDArray]:
     if (codes < 0).any():
         raise InputError(f"the {name} id of row {int(np.argmax(codes < 0))} is missing")
     return codes.astype(np.int32), np.asarray(distinct)
-
-
-def _repeated(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Mark every occurrence of a key after its first."""
-    ordered = np.sort(keys)
-    if not (ordered[1:] == ordered[:-1]).any():  # the usual case: no repetition, and no hash table needed
-        return np.zeros(len(keys), bool)
-    repeated = np.ones(len(keys), bool)
-    repeated[np.unique(keys, return_index=True)[1]] = False
-    return repeated

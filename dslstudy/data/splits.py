@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from dslstudy.data.interactions import Interactions
 from dslstudy.errors import InputError
@@ -107,7 +108,7 @@ def iid_split(
     wanted = np.minimum(_ceil(test_fraction * counts), np.maximum(counts - 1, 0))
     order, rank = _shuffled_rank(interactions.users, interactions.num_users, generator(seed, "iid"))
     test = np.empty(len(interactions), bool)
-    test[order] = rank < wanted[interactions.users[order]]
+    test[order] = rank < np.repeat(wanted, counts)
     return _known_only(interactions, test)
 
 
@@ -141,12 +142,12 @@ def popularity_shift_split(
     test = np.zeros(len(interactions), bool)
     if drawn > 0:
         order, rank = _shuffled_rank(interactions.items, interactions.num_items, rng)
-        items = interactions.items[order]
         clock = np.cumsum(rng.standard_exponential(len(interactions)))
         before = np.concatenate([[0.0], clock])[np.cumsum(counts) - counts]  # the clock when each item's group begins
-        arrival = clock - before[items]
-        arrival[rank == counts[items] - 1] = np.inf
-        test[order[np.argsort(arrival, kind="stable")[:drawn]]] = True
+        arrival = clock - np.repeat(before, counts)
+        arrival[rank == np.repeat(counts, counts) - 1] = np.inf
+        latest = np.partition(arrival, drawn - 1)[drawn - 1]
+        test[order[np.flatnonzero(arrival <= latest)[:drawn]]] = True
     return _known_only(interactions, test)
 
 
@@ -201,7 +202,7 @@ def validation_cut(train: Interactions, *, fraction: float = 0.1, seed: int) -> 
     wanted = np.minimum(np.floor(fraction * counts + 0.5 + 1e-9).astype(np.int64), np.maximum(counts - 1, 0))
     order, rank = _shuffled_rank(train.users, train.num_users, rng)
     held = np.empty(len(train), bool)
-    held[order] = rank < wanted[train.users[order]]
+    held[order] = rank < np.repeat(wanted, counts)
     left = np.bincount(train.items[~held], minlength=train.num_items)
     orphans = rng.permutation(np.flatnonzero(held & (left == 0)[train.items]))
     held[orphans[np.unique(train.items[orphans], return_index=True)[1]]] = False
@@ -228,10 +229,11 @@ def _shuffled_rank(
         (order, rank): row ``order[p]`` stands at place p and is number ``rank[p]`` (from 0) of its group.
     """
     shuffled = rng.permutation(len(groups))
-    order = shuffled[np.argsort(groups[shuffled], kind="stable")]
-    sizes = np.bincount(groups, minlength=num_groups)
-    rank = np.arange(len(groups)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return order, rank
+    n = len(groups)
+    # A matrix with one entry per row, by columns instead of rows, lists the rows of each group: a stable counting sort.
+    one_each = csr_matrix((np.ones(n, bool), groups[shuffled], np.arange(n + 1)), shape=(n, num_groups)).tocsc()
+    rank = np.arange(n) - np.repeat(one_each.indptr[:-1], np.diff(one_each.indptr))
+    return shuffled[one_each.indices], rank
 
 
 def _known_only(interactions: Interactions, test: NDArray[np.bool_]) -> tuple[Interactions, Interactions]:
