@@ -38,10 +38,13 @@ class Positives:
             it from the users' slices costs far less than looking up each of B x N sampled pairs.
         """
         first, count = self.start[users], self.start[users + 1] - self.start[users]
-        row = torch.repeat_interleave(torch.arange(len(users), device=users.device), count)
-        within = torch.arange(len(row), device=users.device) - (count.cumsum(0) - count)[row]
+        total = int(count.sum())
+        shift = first - (count.cumsum(0) - count)
+        row_start = torch.arange(len(users), device=users.device) * self.num_items
+        place = torch.arange(total, device=users.device) + torch.repeat_interleave(shift, count, output_size=total)
+        cell = self.items[place] + torch.repeat_interleave(row_start, count, output_size=total)
         known = torch.zeros(len(users), self.num_items, dtype=torch.bool, device=users.device)
-        known[row, self.items[first[row] + within]] = True
+        known.view(-1).index_fill_(0, cell, True)
         return known
 
 

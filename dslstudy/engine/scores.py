@@ -82,6 +82,4 @@ def real_negatives(known: Tensor, negatives: Tensor) -> Tensor:
     Returns:
         (B, N) bool.
     """
-    if negatives.dim() == 2:
-        return ~known.gather(1, negatives)
-    return ~known.T.contiguous()[negatives].T.contiguous()  # whole rows are copied faster than scattered columns
+    return ~known.gather(1, negatives.expand(len(known), -1))

@@ -19,7 +19,6 @@ PACKAGE = Path(dslstudy.__file__).parent
 SHARED_CODE = (
     "data/interactions.py",
     "data/splits.py",
-    "data/load.py",
     "engine/objectives.py",
     "engine/optimizer.py",
     "engine/ranking.py",

@@ -269,7 +269,7 @@ def evaluators(split: Split, device: str = "cpu") -> tuple[RankingEvaluator, Ran
 def _describe(config: RunConfig, split: Split) -> dict[str, Any]:
     return {
         "name": config.dataset,
-        "sha256": dict(split.sha256),
+        "sha256": dict(split.data_sha256),
         "fingerprint": split.fingerprint,
         "users": split.train.num_users,
         "items": split.train.num_items,
