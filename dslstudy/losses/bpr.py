@@ -5,12 +5,13 @@ Derived in the chapter "From BPR to the softmax loss".
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from dslstudy.losses import _checks
 from dslstudy.losses._module import RankingLoss
-from dslstudy.losses._numerics import count_real, saturate
+from dslstudy.losses._numerics import count_real, hide, saturate, weights_of
 
 
 def bpr_loss(positive: Tensor, negatives: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -31,13 +32,12 @@ def bpr_loss(positive: Tensor, negatives: Tensor, *, mask: Tensor | None = None)
     regulariser (that is the optimiser's weight decay). Chapter: "From BPR to the softmax loss".
     """
     scores = _checks.check_scores(positive, negatives, mask)
-    margins = scores.negatives - scores.positive.unsqueeze(-1)
-    if scores.mask is not None:
-        # exp(-inf) = 0: a masked pair costs log(1 + 0) = 0.
-        margins = margins.masked_fill_(~scores.mask, -float("inf"))
-    count = count_real(margins, scores.mask)
-    # Divide before summing: the mean of finite losses is finite, their sum need not be.
-    return (functional.softplus(saturate(margins)) / count).sum(-1)
+    # exp(-inf) = 0: a masked pair costs log(1 + 0) = 0.
+    margins = hide(saturate(scores.negatives - scores.positive.unsqueeze(-1)), scores.mask, -torch.inf)
+    count = count_real(margins, weights_of(scores.mask, margins))
+    # Beyond the threshold x and log(1 + exp(x)) are the same number. Dividing before summing: the mean of finite losses
+    # is finite, their sum need not be.
+    return (functional.softplus(margins, threshold=40.0) / count).sum(-1)
 
 
 class BPR(RankingLoss):

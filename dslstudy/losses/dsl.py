@@ -17,15 +17,16 @@ from dslstudy.losses import _checks
 from dslstudy.losses._checks import Hyperparameter, Scores
 from dslstudy.losses._module import RankingLoss
 from dslstudy.losses._numerics import (
+    Below,
     count_real,
-    finite_peak,
     from_top,
     hide,
-    live_examples,
     log_sum_exp,
     log_sum_exp_margins,
     saturate,
-    z_scores,
+    standardise,
+    top_columns,
+    weights_of,
 )
 
 READINGS = {
@@ -59,9 +60,9 @@ class DslTerms(NamedTuple):
 class _Parts(NamedTuple):
     scores: Scores
     temperature: Hyperparameter
-    shifted: tuple[Tensor, Tensor]  # from_top(scores)
-    log_kappa: Tensor  # (..., B, N), -inf where masked
-    slate: Tensor  # (..., B, m) columns of the slate's members, strongest first
+    seen: Below
+    log_kappa: Tensor  # (..., B, N), anything finite where masked
+    slate: Tensor  # (..., B, m) columns of the slate's members
     member: Tensor  # (..., B, m) bool: False pads a slate that is smaller than the largest one
     intensity: Tensor
     tau: Tensor
@@ -122,7 +123,7 @@ def dsl_loss(
         parts.tau,
         positive_temperature=parts.temperature if reading == "R5" else None,
         log_weight=parts.log_kappa,
-        shifted=parts.shifted,
+        seen=parts.seen,
     )
 
 
@@ -151,9 +152,8 @@ def dsl_terms(
     """
     with torch.no_grad():
         parts = _infer(positive, negatives, item_similarity, temperature, alpha, beta, gamma, slate_size, mask, reading)
-        slate = torch.zeros_like(parts.log_kappa, dtype=torch.bool)
-        slate = slate.scatter(-1, parts.slate, parts.member)
-        return DslTerms(parts.log_kappa.exp(), slate, parts.intensity, parts.tau)
+        slate = torch.zeros_like(parts.log_kappa, dtype=torch.bool).scatter(-1, parts.slate, parts.member)
+        return DslTerms(hide(parts.log_kappa.exp(), parts.scores.mask, 0.0), slate, parts.intensity, parts.tau)
 
 
 def _infer(
@@ -177,30 +177,60 @@ def _infer(
     alpha = _checks.hyperparameter(alpha, scores.positive, "alpha")
     beta = _checks.hyperparameter(beta, scores.positive, "beta")
     gamma = _checks.hyperparameter(gamma, scores.positive, "gamma")
-    largest, sizes = _slate_sizes(slate_size, scores)
 
-    shifted = from_top(scores)
+    seen = from_top(scores)
     with torch.no_grad():
-        log_kappa = _log_kappa(scores, similarity, alpha, beta)
-        # d_j + τ log kappa_j, up to a constant of the example
-        strength = shifted[0] + _checks.per_negative(tau) * log_kappa
-        slate = strength.topk(largest, dim=-1).indices
-        member = torch.arange(largest, device=slate.device) < sizes
-        member = member.expand(slate.shape) if scores.mask is None else member & scores.mask.gather(-1, slate)
+        log_kappa = _log_kappa(scores, similarity, alpha, beta, seen.live)
+        # d_j + τ log kappa_j, up to a constant of the example; -inf where masked.
+        strength = (log_kappa * _checks.per_negative(tau)).add_(seen.below)
+        slate, member = _slate(strength, slate_size, scores)
     with torch.set_grad_enabled(torch.is_grad_enabled() and reading == "R4"):
-        intensity = _intensity(scores, slate, member, tau, reading)
-        tau_i = _per_example_temperature(intensity, live_examples(scores.mask), tau, gamma)
-    return _Parts(scores, tau, shifted, log_kappa, slate, member, intensity, tau_i)
+        intensity = _intensity(scores, slate, member, seen.live, tau, reading)
+        tau_i = _per_example_temperature(intensity, seen.live, tau, gamma)
+    return _Parts(scores, tau, seen, log_kappa, slate, member, intensity, tau_i)
 
 
-def _slate_sizes(slate_size: SlateSize, scores: Scores) -> tuple[int, int | Tensor]:
-    """The largest slate, capped at N, and all slate sizes ready to broadcast with (..., B, m)."""
+def _log_kappa(
+    scores: Scores, similarity: Tensor, alpha: Hyperparameter, beta: Hyperparameter, live: Tensor | None
+) -> Tensor:
+    """``log kappa_j``, finite where masked, and exactly zero for real negatives where alpha = beta = 0."""
+    weights = weights_of(scores.mask, scores.negatives)
+    # The z-scores of the margins are those of the scores: they differ by a constant of the example.
+    hardness, factor = standardise(scores.negatives, scores.mask, weights)
+    exponent = hardness.mul_(factor * _checks.per_negative(alpha))
+    likeness, factor = standardise(similarity, scores.mask, weights)
+    exponent = exponent.addcmul_(likeness, factor * _checks.per_negative(beta))
+    # The mean of z-scores is zero, so the masked entries, zero too, are never above the largest real one.
+    exponent = exponent.sub_(exponent.amax(-1, keepdim=True))
+    power = torch.exp(exponent, out=likeness)
+    if weights is not None:
+        power = power.mul_(weights)
+    # N softmax = exp / mean exp: the mean of N ones is exactly one, so that zero weights give exactly log 1 = 0.
+    mean = power.sum(-1, keepdim=True) / count_real(power, weights)
+    return exponent.sub_(hide(mean, None if live is None else live.unsqueeze(-1), 1.0).log())
+
+
+def _slate(strength: Tensor, slate_size: SlateSize, scores: Scores) -> tuple[Tensor, Tensor]:
+    """Columns (..., B, m) of the strongest negatives, and which of them are members of the slate."""
+    largest, sizes = _slate_sizes(slate_size, scores)
+    if sizes is None:
+        slate = top_columns(strength, largest)
+        return slate, torch.ones_like(slate, dtype=torch.bool) if scores.mask is None else scores.mask.gather(-1, slate)
+    # Runs with slates of different sizes share the largest, ranked; each takes the first ones.
+    slate = strength.topk(largest, dim=-1).indices
+    member = (torch.arange(largest, device=slate.device) < sizes).expand(slate.shape)
+    return slate, member if scores.mask is None else member & scores.mask.gather(-1, slate)
+
+
+def _slate_sizes(slate_size: SlateSize, scores: Scores) -> tuple[int, Tensor | None]:
+    """The largest slate size, capped at N, and the sizes (..., 1, 1) if there are several."""
     if isinstance(slate_size, Sequence) and not isinstance(slate_size, str):
         slate_size = torch.tensor(slate_size)
     if isinstance(slate_size, bool) or not isinstance(slate_size, int | Tensor):
         raise InputError(f"slate_size must be an integer, or one per run, not {type(slate_size).__name__}")
+    sizes = None
     if isinstance(slate_size, int):
-        smallest = largest = sizes = slate_size
+        smallest = largest = slate_size
     else:
         if slate_size.is_floating_point() or slate_size.is_complex() or slate_size.dtype == torch.bool:
             raise InputError(f"slate_size must be an integer tensor, not {slate_size.dtype}")
@@ -212,32 +242,21 @@ def _slate_sizes(slate_size: SlateSize, scores: Scores) -> tuple[int, int | Tens
     return min(largest, scores.negatives.shape[-1]), sizes
 
 
-def _log_kappa(scores: Scores, similarity: Tensor, alpha: Hyperparameter, beta: Hyperparameter) -> Tensor:
-    """``log kappa_j``, -inf where masked; exactly zero where alpha = beta = 0."""
-    # The z-score of the margins is that of the scores: they differ by a constant of the example.
-    exponent = _checks.per_negative(alpha) * z_scores(scores.negatives, scores.mask)
-    exponent = exponent + _checks.per_negative(beta) * z_scores(similarity, scores.mask)
-    exponent = hide(exponent, scores.mask, -torch.inf)
-    exponent = exponent - finite_peak(exponent)
-    # N softmax = exp / mean exp: the mean of N ones is exactly one, so that zero weights give exactly log 1 = 0.
-    mean = exponent.exp().sum(-1, keepdim=True) / count_real(exponent, scores.mask)
-    live = live_examples(scores.mask)
-    return exponent - (mean if live is None else hide(mean, live.unsqueeze(-1), 1.0)).log()
-
-
-def _intensity(scores: Scores, slate: Tensor, member: Tensor, tau: Hyperparameter, reading: str) -> Tensor:
+def _intensity(
+    scores: Scores, slate: Tensor, member: Tensor, live: Tensor | None, tau: Hyperparameter, reading: str
+) -> Tensor:
     """Competition intensity I_i (..., B) of the slate; zero without real negatives."""
     rivals = hide(scores.negatives.gather(-1, slate), member, 0.0)
-    count = member.sum(-1, keepdim=True, dtype=rivals.dtype).clamp_(min=1)
-    live = live_examples(scores.mask)
+    weights = member.to(rivals.dtype)
+    count = count_real(rivals, weights)
     if reading == "R3":
         log_sum = log_sum_exp_margins(Scores(scores.positive, rivals, member), tau)
-        return hide(tau * (log_sum - count.squeeze(-1).log()), live, 0.0)
+        return hide(saturate(tau * (log_sum - count.squeeze(-1).log())), live, 0.0)
     if reading == "R3-entropy":
-        below, _ = from_top(Scores(scores.positive, rivals, member))
+        below = from_top(Scores(scores.positive, rivals, member)).below
         logits = saturate(below / _checks.per_negative(tau))
-        probability = hide(logits.exp(), member, 0.0)
-        total = probability.sum(-1).clamp(min=1)  # at least one by the top member, zero without any
+        probability = logits.exp() * weights
+        total = probability.sum(-1).clamp(min=1.0)  # at least one by the top member, zero without any
         return total.log() - (probability * logits).sum(-1) / total
     # Divide before summing: the mean of finite scores is finite, their sum need not be.
     return hide(saturate((rivals / count).sum(-1) - scores.positive), live, 0.0)
@@ -247,25 +266,23 @@ def _per_example_temperature(
     intensity: Tensor, live: Tensor | None, tau: Hyperparameter, gamma: Hyperparameter
 ) -> Tensor:
     """``τ_i = τ exp(γ z_i) / mean exp(γ z)`` over the batch's live examples; τ for the others."""
-    z = z_scores(intensity, live).clamp(-3.0, 3.0)
-    exponent = hide(gamma * z, live, -torch.inf)
-    weight = (exponent - finite_peak(exponent)).exp() if exponent.numel() else exponent
-    mean = weight.sum(-1, keepdim=True) / count_real(weight, live)
-    relative = hide(weight / hide(mean, mean > 0, 1.0), live, 1.0)
-    # Even an absurd gamma leaves a temperature that can divide.
-    return (tau * relative).clamp(min=4 * torch.finfo(relative.dtype).tiny)
+    weights = weights_of(live, intensity)
+    centred, factor = standardise(intensity, live, weights)
+    # The limit is out of reach of sane γ (|z| <= 3); it keeps an absurd γ from dividing by zero or infinity.
+    relative = (gamma * (centred * factor).clamp(-3.0, 3.0)).clamp(-30.0, 30.0).exp()
+    mean = (relative if weights is None else relative * weights).sum(-1, keepdim=True) / count_real(relative, weights)
+    return tau * hide(relative / mean, live, 1.0)
 
 
 def _kappa_on_the_logit(parts: _Parts) -> Tensor:
     """Reading R2, ``log Σ_j exp(kappa_j d_j/τ_i)``."""
     scores, kappa, inverse = parts.scores, parts.log_kappa.exp(), 1.0 / parts.tau
-    below, top = parts.shifted
+    below, top, live = parts.seen
     # kappa_j d_j = (top - s_i) + kappa_j (s_j - top) + (kappa_j - 1)(top - s_i): the first term leaves the sum, and
     # with kappa = 1 the rest is softmax_loss. kappa is at most N, so the products stay below the dtype's maximum.
     share = 0.25 / scores.negatives.shape[-1]
     head = saturate((top - scores.positive) * inverse, share)
     logits = kappa * saturate(below * inverse.unsqueeze(-1), share) + (kappa - 1.0) * head.unsqueeze(-1)
-    live = live_examples(scores.mask)
     return hide(head, live, 0.0) + log_sum_exp(hide(logits, scores.mask, -torch.inf), live)
 
 
