@@ -7,19 +7,39 @@ reduce.
 """
 
 from dslstudy.losses._checks import unchecked
+from dslstudy.losses.advinfonce import AdvInfoNCE, advinfonce_loss, hardness_divergence, hardness_from_logits
 from dslstudy.losses.bpr import BPR, bpr_loss
+from dslstudy.losses.bsl import BSL, bsl_loss
 from dslstudy.losses.dsl import DSL, READINGS, DslTerms, dsl_loss, dsl_terms
+from dslstudy.losses.llpauc import LLPAUC, LLPAUCState, llpauc_loss
+from dslstudy.losses.psl import ACTIVATIONS, PSL, psl_loss
+from dslstudy.losses.slatk import SLatK, slatk_loss, topk_quantile
 from dslstudy.losses.softmax import Softmax, softmax_loss
 
 __all__ = [
+    "ACTIVATIONS",
     "BPR",
+    "BSL",
     "DSL",
+    "LLPAUC",
+    "PSL",
     "READINGS",
+    "AdvInfoNCE",
     "DslTerms",
+    "LLPAUCState",
+    "SLatK",
     "Softmax",
+    "advinfonce_loss",
     "bpr_loss",
+    "bsl_loss",
     "dsl_loss",
     "dsl_terms",
+    "hardness_divergence",
+    "hardness_from_logits",
+    "llpauc_loss",
+    "psl_loss",
+    "slatk_loss",
     "softmax_loss",
+    "topk_quantile",
     "unchecked",
 ]

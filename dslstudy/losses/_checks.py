@@ -123,6 +123,25 @@ def check_companion(name: str, tensor: Tensor, scores: Scores) -> Tensor:
     return tensor
 
 
+def check_per_example(name: str, value: Hyperparameter, positive: Tensor) -> Hyperparameter:
+    """A number, or a tensor that broadcasts to (..., B), in the dtype of ``positive``; finite.
+
+    Raises:
+        InputError: a wrong type or shape, non-finite values.
+    """
+    if not isinstance(value, Tensor):
+        return hyperparameter(value, positive, name)
+    try:
+        value = value.to(device=positive.device, dtype=positive.dtype).expand(positive.shape)
+    except RuntimeError:
+        raise InputError(
+            f"{name} must be a number or have the shape of positive {tuple(positive.shape)}; got {tuple(value.shape)}"
+        ) from None
+    if checking_values():
+        check_finite(name, value)
+    return value
+
+
 def check_finite(name: str, values: Tensor, mask: Tensor | None = None) -> None:
     """InputError if a value (where ``mask``, if given) is NaN or infinite; one cheap pass when all is well."""
     # Any NaN or infinity makes the sum non-finite; so may huge or masked values, so look closer before raising.
@@ -138,7 +157,12 @@ def check_finite(name: str, values: Tensor, mask: Tensor | None = None) -> None:
 
 
 def hyperparameter(
-    value: Hyperparameter, positive: Tensor, name: str, *, low: float | None = None, open_low: bool = False
+    value: Hyperparameter,
+    positive: Tensor,
+    name: str,
+    *,
+    above: float = -math.inf,
+    at_most: float = math.inf,
 ) -> Hyperparameter:
     """A hyperparameter ready to broadcast with ``positive`` (..., B).
 
@@ -146,34 +170,34 @@ def hyperparameter(
         value: a number, or a tensor whose shape broadcasts over the leading axes ``...`` (a stack of runs).
         positive: (..., B) checked scores.
         name: what the error calls it.
-        low: smallest value allowed, if any.
-        open_low: whether ``low`` itself is excluded.
+        above: what it must exceed.
+        at_most: the largest value allowed.
 
     Returns:
         The number as float, or a tensor of shape (..., 1) in the dtype and on the device of ``positive``.
 
     Raises:
-        InputError: a shape that does not broadcast, a value that is not finite or too low.
+        InputError: a shape that does not broadcast, a value that is not finite or out of range.
     """
     if isinstance(value, Tensor):
         check_broadcasts(name, value, positive)
         value = value.to(device=positive.device, dtype=positive.dtype).unsqueeze(-1)
         if checking_values():
-            _check_range(name, value.detach().min().item(), low, open_low)
-            _check_range(name, value.detach().max().item(), low, open_low)
+            for number in value.detach().flatten().tolist():
+                _check_range(name, number, above, at_most)
         return value
     try:
         number = float(value)
     except (TypeError, ValueError):
         raise InputError(f"{name} must be a number or a tensor, not {type(value).__name__}") from None
     if not torch.compiler.is_compiling():
-        _check_range(name, number, low, open_low)
+        _check_range(name, number, above, at_most)
     return number
 
 
 def temperature(value: Hyperparameter, positive: Tensor, name: str = "temperature") -> Hyperparameter:
     """A temperature: a ``hyperparameter`` that is positive."""
-    return hyperparameter(value, positive, name, low=0.0, open_low=True)
+    return hyperparameter(value, positive, name, above=0.0)
 
 
 def check_broadcasts(name: str, value: Tensor, positive: Tensor) -> None:
@@ -187,11 +211,13 @@ def check_broadcasts(name: str, value: Tensor, positive: Tensor) -> None:
         )
 
 
-def _check_range(name: str, number: float, low: float | None, open_low: bool) -> None:
+def _check_range(name: str, number: float, above: float, at_most: float) -> None:
     if not math.isfinite(number):
         raise InputError(f"{name} must be finite, got {number}")
-    if low is not None and (number < low or (open_low and number == low)):
-        raise InputError(f"{name} must be {'above' if open_low else 'at least'} {low:g}, got {number:g}")
+    if number <= above:
+        raise InputError(f"{name} must be above {above:g}, got {number:g}")
+    if number > at_most:
+        raise InputError(f"{name} must be at most {at_most:g}, got {number:g}")
 
 
 def per_negative(value: Hyperparameter) -> Hyperparameter:
