@@ -41,10 +41,8 @@ def execute(source: Path, target: Path, folder: Path, parameters: dict[str, Any]
     except Exception as error:  # the kernel died, or never started
         notebook = nbformat.read(target if target.is_file() else source, as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        unfinished = [
-            cell for cell in code if cell.metadata.get("papermill", {}).get("status") in ("running", "failed")
-        ]
-        cell = (unfinished or code)[0]
+        reached = [cell for cell in code if cell.metadata.get("papermill", {}).get("start_time")]
+        cell = reached[-1] if reached else code[0]
         report = {"count": None, "traceback": f"{type(error).__name__}: {error}"}
     else:
         return None

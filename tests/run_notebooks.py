@@ -1,0 +1,42 @@
+"""The notebooks' part of ``make test``: every cell runs, and stored outputs still hold.
+
+Output-free notebooks run as copies at profile ``smoke`` (``pytest --nbval-lax``); notebooks that keep their outputs run
+as they are and must reproduce them (``pytest --nbval``).
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from dslstudy.book.layout import Layout
+from dslstudy.book.smoke import write_copies
+
+ROOT = Path(__file__).parent.parent
+
+
+def check(notebooks: list[Path], mode: str, jobs: int) -> int:
+    """Run nbval over notebooks, each on one worker (its cells share a kernel)."""
+    if not notebooks:
+        return 0
+    print(f"{mode}: {', '.join(path.name for path in notebooks)}", flush=True)
+    sanitize = ROOT / "tests" / "nbval_sanitize.cfg"
+    command = [
+        *(sys.executable, "-m", "pytest", "-n", str(min(jobs, len(notebooks))), "--dist", "loadfile", mode),
+        *("--nbval-sanitize-with", str(sanitize), "--nbval-cell-timeout", "300", "-p", "no:cacheprovider"),
+        *map(str, notebooks),
+    ]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2)
+    jobs = parser.parse_args().jobs
+    copies, kept = write_copies(Layout.of(ROOT))
+    sys.exit(max([check(copies, "--nbval-lax", jobs), check(kept, "--nbval", jobs)]))
+
+
+if __name__ == "__main__":
+    main()
