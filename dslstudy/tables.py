@@ -1,1 +1,236 @@
-"""Tables of the book as pandas data frames."""
+"""Tables of the book as pandas data frames: records in, numbers with their intervals out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dslstudy.data.published import published_value
+from dslstudy.errors import InputError
+from dslstudy.metrics.significance import Interval, holm, mean_interval, paired_bootstrap
+from dslstudy.names import display_name, metric_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dslstudy.data import Dataset
+    from dslstudy.study import Record
+
+METRICS = ("recall@20", "ndcg@20")
+#: what a cell says where there is no run
+NOT_RUN = "not yet run"
+
+
+def plus_minus(values: Sequence[float] | NDArray, digits: int = 4) -> str:
+    """A mean with the half width of its 95 % t interval, ``0.1234 ± 0.0010``; a single value stands alone.
+
+    Raises:
+        InputError: no value.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.size == 0:
+        raise InputError("there is no value to average")
+    if values.size == 1:
+        return f"{values[0]:.{digits}f}"
+    interval = mean_interval(values)
+    return f"{interval.estimate:.{digits}f} ± {interval.high - interval.estimate:.{digits}f}"
+
+
+def between(interval: Interval, *, percent: bool = False, digits: int = 4) -> str:
+    """An estimate with the ends of its interval, ``+1.2 % [+0.4, +2.0]`` or ``+0.0012 [+0.0004, +0.0020]``."""
+    scale, digits, unit = (100, 1, " %") if percent else (1, digits, "")
+    low, middle, high = (f"{scale * value:+.{digits}f}" for value in (interval.low, interval.estimate, interval.high))
+    return f"{middle}{unit} [{low}, {high}]"
+
+
+def over_seeds(records: Mapping[str, Sequence["Record"]], *, metrics: Sequence[str] = METRICS) -> "pd.DataFrame":
+    """Test metrics over seeds: one row for each label, means with 95 % t intervals.
+
+    Args:
+        records: label -> one record for each seed; a baseline, which has no seed, comes with one record.
+        metrics: columns.
+
+    Raises:
+        InputError: a label without records.
+    """
+    rows = {
+        label: {metric_name(m): plus_minus([record.test[m] for record in of_seeds]) for m in metrics}
+        | {"runs": len(of_seeds), "seconds per run": _seconds(of_seeds)}
+        for label, of_seeds in records.items()
+    }
+    return _frame(rows)
+
+
+def over_users(records: Mapping[str, "Record"], *, metrics: Sequence[str] = METRICS) -> "pd.DataFrame":
+    """Test metrics over users: one row for each label, means with 95 % intervals of the mean user.
+
+    Args:
+        records: label -> one record.
+        metrics: columns.
+    """
+    rows = {
+        label: {metric_name(m): plus_minus(record.per_user(m)) for m in metrics}
+        | {"users": len(record.per_user("users"))}
+        for label, record in records.items()
+    }
+    return _frame(rows)
+
+
+def mean_over_seeds(records: Sequence["Record"], metric: str) -> NDArray[np.float64]:
+    """One metric of every user, averaged over seeds, shape (users,).
+
+    Raises:
+        InputError: the records were evaluated on different users.
+    """
+    users = records[0].per_user("users")
+    if any(not np.array_equal(users, record.per_user("users")) for record in records[1:]):
+        raise InputError("these records were evaluated on different users; compare runs of one split")
+    return np.mean([record.per_user(metric) for record in records], axis=0, dtype=np.float64)
+
+
+def paired_differences(
+    records: Mapping[str, Sequence["Record"]], reference: str, *, metric: str = "ndcg@20", seed: int = 0
+) -> "pd.DataFrame":
+    """How far each label is from a reference, user by user: paired bootstrap over users, p-values after Holm.
+
+    A user's value is her mean over the seeds, so the interval is about users; what seeds do is in :func:`over_seeds`.
+
+    Args:
+        records: label -> one record for each seed.
+        reference: the label that the others are compared with.
+        metric: which one.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: no such reference, or records of different users.
+    """
+    if reference not in records:
+        raise InputError(f"there is no {reference!r} to compare with; choose from {', '.join(records)}")
+    per_user = {label: mean_over_seeds(of_seeds, metric) for label, of_seeds in records.items()}
+    base = per_user.pop(reference)
+    absolute = {label: paired_bootstrap(values, base, seed=seed) for label, values in per_user.items()}
+    relative = {label: paired_bootstrap(values, base, relative=True, seed=seed) for label, values in per_user.items()}
+    adjusted = holm({label: interval.p_value for label, interval in absolute.items()})
+    rows = {
+        label: {
+            f"difference in {metric_name(metric)}": between(absolute[label]),
+            "relative": between(relative[label], percent=True),
+            "p (Holm)": _p_value(adjusted[label]),
+        }
+        for label in per_user
+    }
+    return _frame(rows, title=f"against {reference}")
+
+
+def beside_published(
+    records: Mapping[str, Sequence["Record | None"]],
+    dataset: str,
+    *,
+    backbone: str = "mf",
+    metrics: Sequence[str] = METRICS,
+) -> "pd.DataFrame":
+    """Published numbers, ours with 95 % t intervals over seeds, and how far apart they are.
+
+    Args:
+        records: loss -> what the store has for each seed, ``None`` where it has nothing.
+        dataset: a name of the registry.
+        backbone: ``mf``, ``lightgcn`` or ``xsimgcl``.
+        metrics: one row each.
+
+    Returns:
+        Rows by loss and metric. Where runs are missing the row says so; where the code has changed since they were
+        made, the column ``state`` says ``stale``.
+    """
+    import pandas as pd
+
+    rows, index = [], []
+    for loss, of_seeds in records.items():
+        found = [record for record in of_seeds if record is not None]
+        for metric in metrics:
+            printed = published_value(dataset, loss, metric, backbone=backbone)
+            values = [record.test[metric] for record in found]
+            away = np.mean(values) / printed - 1 if values and printed else None
+            index.append((display_name(loss), metric_name(metric)))
+            rows.append(
+                {
+                    "published": "–" if printed is None else f"{printed:.4f}",
+                    "ours": plus_minus(values) if values else NOT_RUN,
+                    "relative difference": "–" if away is None else f"{away:+.1%}",
+                    "seeds": f"{len(found)} of {len(of_seeds)}",
+                    "state": state_of(of_seeds),
+                }
+            )
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=["loss", "metric"]))
+
+
+def state_of(records: Iterable["Record | None"]) -> str:
+    """What may be said of some records together: ``current``, ``stale``, ``incomplete`` or ``not yet run``."""
+    records = list(records)
+    found = [record for record in records if record is not None]
+    if not found:
+        return NOT_RUN
+    if any(record.stale for record in found):
+        return "stale: the code has changed since"
+    return "current" if len(found) == len(records) else "incomplete"
+
+
+def provenance(records: Mapping[str, Sequence["Record | None"]]) -> "pd.DataFrame":
+    """Where records come from: commit, device, library versions, time; one row for each label that has any."""
+    rows = {}
+    for label, of_seeds in records.items():
+        found = [record for record in of_seeds if record is not None]
+        if not found:
+            continue
+        rows[display_name(label)] = {
+            "records": ", ".join(record.key[:8] for record in found),
+            "commit": _each(str(record.code["commit"] or "–") for record in found),
+            "device": _each(record.environment["device"] for record in found),
+            "torch": _each(record.environment["torch"] for record in found),
+            "seconds per run": _seconds(found),
+        }
+    return _frame(rows)
+
+
+def datasets(loaded: Sequence["Dataset"] = ()) -> "pd.DataFrame":
+    """The registry as a table, with what can be counted where a data set is at hand.
+
+    Args:
+        loaded: data sets in memory; for these the sizes are measured and the share of the head is given.
+    """
+    from dslstudy.data import describe
+    from dslstudy.data.registry import registry
+
+    measured = {data.name: describe(data) for data in loaded}
+    rows = {}
+    for name, spec in registry().items():
+        facts = measured.get(name, {})
+        users, items, count = (facts.get(key, getattr(spec, key)) for key in ("users", "items", "interactions"))
+        rows[name] = {
+            "users": f"{users:,}",
+            "items": f"{items:,}",
+            "interactions": f"{count:,}",
+            "density": f"{count / users / items:.2%}",
+            "top 20 % hold": f"{facts['head_share']:.0%}" if facts else "–",
+            "split used": spec.published if spec.split == "published" else f"ours ({spec.split})",
+            "counted": "here" if facts else "as registered",
+        }
+    return _frame(rows)
+
+
+def _frame(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index=title or None)
+
+
+def _seconds(records: Sequence["Record"]) -> str:
+    return f"{np.mean([record.cost['seconds'] for record in records]):.1f}"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _each(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(values))

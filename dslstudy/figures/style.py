@@ -50,26 +50,6 @@ LOSS_MARKERS = {
     "llpauc": "*",
     "none": ".",
 }
-#: how a loss, backbone or baseline is called in text
-NAMES = {
-    "bpr": "BPR",
-    "softmax": "SL",
-    "dsl": "DSL",
-    "bsl": "BSL",
-    "psl": "PSL",
-    "slatk": "SL@K",
-    "advinfonce": "AdvInfoNCE",
-    "llpauc": "LLPAUC",
-    "mf": "MF",
-    "lightgcn": "LightGCN",
-    "xsimgcl": "XSimGCL",
-    "popularity": "Popularity",
-    "item-knn": "Item-kNN",
-    "ease": "EASE",
-}
-#: how a metric is called in text
-METRIC_NAMES = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "mrr": "MRR", "hit_rate": "Hit rate"}
-
 _SETTINGS: dict[str, Any] = {
     "figure.figsize": (WIDTH, 3.4),
     "figure.dpi": 160,
@@ -115,17 +95,6 @@ def loss_colour(loss: str) -> str:
 def loss_marker(loss: str) -> str:
     """The marker of a loss, a dot for one that has none of its own."""
     return LOSS_MARKERS.get(loss, "o")
-
-
-def display_name(name: str) -> str:
-    """How a loss, backbone or baseline is called in text; unknown names stay as they are."""
-    return NAMES.get(name, name)
-
-
-def metric_name(metric: str) -> str:
-    """How a metric is called in text: ``ndcg@20`` becomes ``NDCG@20``."""
-    kind, at, cutoff = metric.partition("@")
-    return METRIC_NAMES.get(kind, kind) + at + cutoff
 
 
 def label_panels(axes: Sequence[Axes]) -> None:

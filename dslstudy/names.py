@@ -1,0 +1,38 @@
+"""How losses, backbones, baselines and metrics are called in text."""
+
+_NAMES = {
+    "bpr": "BPR",
+    "softmax": "SL",
+    "dsl": "DSL",
+    "bsl": "BSL",
+    "psl": "PSL",
+    "slatk": "SL@K",
+    "advinfonce": "AdvInfoNCE",
+    "llpauc": "LLPAUC",
+    "mf": "MF",
+    "lightgcn": "LightGCN",
+    "xsimgcl": "XSimGCL",
+    "popularity": "Popularity",
+    "item-knn": "Item-kNN",
+    "ease": "EASE",
+}
+_METRICS = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "mrr": "MRR", "hit_rate": "Hit rate"}
+
+
+def display_name(name: str) -> str:
+    """How a loss, backbone or baseline is called in text; unknown names stay as they are.
+
+    >>> display_name("softmax")
+    'SL'
+    """
+    return _NAMES.get(name, name)
+
+
+def metric_name(metric: str) -> str:
+    """How a metric is called in text.
+
+    >>> metric_name("ndcg@20")
+    'NDCG@20'
+    """
+    kind, at, cutoff = metric.partition("@")
+    return _METRICS.get(kind, kind) + at + cutoff
