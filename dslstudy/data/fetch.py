@@ -391,12 +391,13 @@ def _status(file: FileSpec) -> FileStatus:
 
 def _explain(spec: DatasetSpec, failures: list[str]) -> str:
     wanting = _wanting(spec.forms[0])
+    altered = [f"{cached_path(file)} is there but altered" for file in wanting if _status(file).state == "altered"]
     places = ", ".join(f"{cached_path(file)} (sha256 {file.sha256})" for file in wanting)
     mirrored = ", ".join(file.path for file in wanting)
+    sought = "; ".join(["the cache", *altered, *failures])
     return (
-        f"cannot get {spec.name}. Sought in: {'; '.join(failures)}. To mend it: connect to the network and run "
-        f"`dslstudy data fetch {spec.name}`; or set DSLSTUDY_MIRROR to a folder that holds {mirrored}; or put in "
-        f"place: {places}"
+        f"cannot get {spec.name}. Sought in: {sought}. To mend it: connect to the network and run `dslstudy data fetch "
+        f"{spec.name}`; or set DSLSTUDY_MIRROR to a folder that holds {mirrored}; or put in place: {places}"
     )
 
 

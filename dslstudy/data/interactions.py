@@ -17,13 +17,9 @@ from dslstudy.errors import InputError
 
 
 def frozen(values: ArrayLike, dtype: type | None = None) -> NDArray:
-    """Return ``values`` as a contiguous array nobody can write to (copied only if somebody still could)."""
+    """Return ``values`` as a contiguous array nobody can write to (copied if somebody still could)."""
     array = np.ascontiguousarray(values, dtype=dtype)
-    if array.flags.writeable:
-        if np.may_share_memory(array, values) if isinstance(values, np.ndarray) else False:
-            array = array.copy()
-        array.flags.writeable = False
-    return array
+    return _own(array.copy()) if array.flags.writeable else array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -99,7 +95,9 @@ class Interactions:
             raise InputError(
                 f"{len(user_codes)} users but {len(item_codes)} items: every interaction needs one of each"
             )
-        full = cls(user_codes, item_codes, user_ids, item_ids, _optional(ratings), _optional(timestamps))
+        full = cls(
+            user_codes, item_codes, user_ids, item_ids, _finite(ratings, "rating"), _finite(timestamps, "timestamp")
+        )
         repeated = full._repeated_rows()
         return full if repeated is None else full.select(~repeated)
 
@@ -126,7 +124,7 @@ class Interactions:
         users, items = _integers(users, "user"), _integers(items, "item")
         user_ids = _id_space(user_ids, num_users, users, "user")
         item_ids = _id_space(item_ids, num_items, items, "item")
-        made = cls(users, items, user_ids, item_ids, _optional(ratings), _optional(timestamps))
+        made = cls(users, items, user_ids, item_ids, _finite(ratings, "rating"), _finite(timestamps, "timestamp"))
         if (repeated := made._repeated_rows()) is not None:
             row = int(np.argmax(repeated))
             raise InputError(
@@ -174,6 +172,10 @@ class Interactions:
 
     __hash__ = None  # type: ignore[assignment]  # equality is by content, which is too long to hash
 
+    def __reduce__(self) -> tuple:
+        """Pickle the columns only; unpickling builds anew, so that the copy is immutable too."""
+        return Interactions, tuple(self._arrays())
+
     def _arrays(self) -> Iterator[NDArray | None]:
         """Yield every column, in the order of the fields."""
         yield from (self.users, self.items, self.user_ids, self.item_ids, self.ratings, self.timestamps)
@@ -183,7 +185,7 @@ class Interactions:
 
     @cached_property
     def _sorted_keys(self) -> NDArray[np.int64]:
-        return frozen(np.sort(self._row_keys()))
+        return _own(np.sort(self._row_keys()))
 
     def _repeated_rows(self) -> NDArray[np.bool_] | None:
         """Mark every occurrence of a pair after its first; None in the usual case that there is none."""
@@ -270,8 +272,16 @@ def _own(array: NDArray) -> NDArray:
     return array
 
 
-def _optional(values: ArrayLike | None) -> NDArray | None:
-    return None if values is None else np.asarray(values)
+def _finite(values: ArrayLike | None, name: str) -> NDArray | None:
+    """Return an optional column, refusing anything that is no number."""
+    if values is None:
+        return None
+    array = np.asarray(values)
+    if array.size and not np.issubdtype(array.dtype, np.number):
+        raise InputError(f"{name}s must be numbers, not {array.dtype}")
+    if np.issubdtype(array.dtype, np.floating) and not np.isfinite(array).all():
+        raise InputError(f"the {name} of row {int(np.argmin(np.isfinite(array)))} is missing or infinite")
+    return array
 
 
 def _integers(values: ArrayLike, name: str) -> NDArray:
@@ -312,7 +322,7 @@ def _factorize(values: ArrayLike, name: str) -> tuple[NDArray, NDArray]:
         if high - low < 4 * len(array) + 1_000_000:  # a table of flags beats hashing and sorting
             occurs = np.zeros(high - low + 1, bool)
             occurs[array - low] = True
-            return (np.cumsum(occurs) - 1).astype(np.int32)[array - low], np.flatnonzero(occurs) + low
+            return _own((np.cumsum(occurs) - 1).astype(np.int32)[array - low]), _own(np.flatnonzero(occurs) + low)
     import pandas as pd  # only here: the container itself needs no pandas
 
     try:
@@ -321,4 +331,4 @@ def _factorize(values: ArrayLike, name: str) -> tuple[NDArray, NDArray]:
         raise InputError(f"{name} ids mix types that cannot be sorted; make them all numbers or all text") from error
     if (codes < 0).any():
         raise InputError(f"the {name} id of row {int(np.argmax(codes < 0))} is missing")
-    return codes.astype(np.int32), np.asarray(distinct)
+    return _own(codes.astype(np.int32)), np.asarray(distinct)

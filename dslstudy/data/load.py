@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from dslstudy.data.fetch import obtain, read_verified
-from dslstudy.data.formats import PARSERS, Parsed, ReadFeatures
+from dslstudy.data.formats import PARSERS, ReadFeatures
 from dslstudy.data.interactions import Interactions
 from dslstudy.data.local import read_local
 from dslstudy.data.registry import DatasetSpec, nearest, registry
@@ -178,14 +178,11 @@ def load_split(
 
 def _own_dataset(path: Path) -> Dataset:
     if not path.exists():
-        raise InputError(f"{str(path)!r} is neither a registered data set nor an existing path: {_hint(str(path))}")
-    parsed, hashes = read_local(path)
-    own: Parsed = parsed
+        raise InputError(
+            f"{str(path)!r} is neither a registered data set nor an existing path: {nearest(str(path), registry())}"
+        )
+    own, hashes = read_local(path)
     return Dataset(str(path), own.interactions, own.interactions, own.published, MappingProxyType(hashes))
-
-
-def _hint(name: str) -> str:
-    return nearest(name, registry())
 
 
 def _filtered(raw: Interactions, spec: DatasetSpec) -> Interactions:

@@ -44,7 +44,7 @@ def read_local(path: Path) -> tuple[Parsed, dict[str, str]]:
         return _folder(path)
     content = _content(path)
     log = _read(path, content)
-    return Parsed(_interactions(log, as_ids_of(log["user"]), as_ids_of(log["item"]))), {path.name: _sha256(content)}
+    return Parsed(_interactions(log, _column_ids(log["user"]), _column_ids(log["item"]))), {path.name: _sha256(content)}
 
 
 def _folder(folder: Path) -> tuple[Parsed, dict[str, str]]:
@@ -66,7 +66,7 @@ def _folder(folder: Path) -> tuple[Parsed, dict[str, str]]:
                 f"such rows); remove them, since nothing can be learned about such a {kind}"
             )
         # One conversion for both files, so that "7" means the same in each.
-        ids = as_ids_of(pd.concat([train[kind], test[kind]], ignore_index=True))
+        ids = _column_ids(pd.concat([train[kind], test[kind]], ignore_index=True))
         distinct, codes = np.unique(ids, return_inverse=True)
         spaces.append((distinct, codes[: len(train)], codes[len(train) :]))
     (user_ids, *user_codes), (item_ids, *item_codes) = spaces
@@ -155,7 +155,7 @@ def _known_columns(table: "pd.DataFrame", path: Path) -> "pd.DataFrame":
     return type(table)(chosen)
 
 
-def as_ids_of(values: "pd.Series") -> NDArray:
+def _column_ids(values: "pd.Series") -> NDArray:
     """Return a column of ids as integers or text (numbers from Parquet stay integers)."""
     import pandas as pd
 

@@ -79,7 +79,7 @@ def _describe_split(split: Split) -> dict[str, Any]:
 
 def _spread(counts: NDArray[np.int64]) -> dict[str, float]:
     return {
-        "min": int(counts.min(initial=0)) if not len(counts) else int(counts.min()),
+        "min": int(counts.min()) if len(counts) else 0,
         "median": float(np.median(counts)) if len(counts) else 0.0,
         "mean": float(counts.mean()) if len(counts) else 0.0,
         "max": int(counts.max(initial=0)),
