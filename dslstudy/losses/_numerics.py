@@ -116,7 +116,7 @@ def log_sum_exp_margins(
         tail = log_sum_exp(logits.add_(log_weight), live)
 
     if positive_temperature is None:
-        head = saturate((top - scores.positive) * inverse)
+        head = saturate(saturate(top - scores.positive) * inverse)
     else:
         # Written so that equal temperatures give the same bits as one temperature.
         positive_inverse = 1.0 / positive_temperature

@@ -27,8 +27,8 @@ def advinfonce_loss(
 
     The hardness ``δ_j = log(N p_j)`` comes from the adversary's distribution p over the negatives (see
     ``hardness_from_logits``), which *maximises* the loss while the model minimises it: step the adversary's parameters
-    on ``-loss``, for a few epochs only, which bounds how far p strays from uniform (``hardness_divergence``). With δ = 0
-    and K = 1 this is InfoNCE: unlike in ``softmax_loss``, the positive is in the denominator (the 1), as in the paper.
+    on ``-loss``, for a few epochs only, which bounds how far p strays from uniform (``hardness_divergence``). With
+    δ = 0 and K = 1 this is InfoNCE: unlike in ``softmax_loss``, the positive is in the denominator (the 1).
 
     Args:
         positive: (..., B) scores s_ui of the positives.

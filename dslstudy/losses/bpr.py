@@ -33,7 +33,7 @@ def bpr_loss(positive: Tensor, negatives: Tensor, *, mask: Tensor | None = None)
     """
     scores = _checks.check_scores(positive, negatives, mask)
     # exp(-inf) = 0: a masked pair costs log(1 + 0) = 0.
-    margins = hide(saturate(scores.negatives - scores.positive.unsqueeze(-1)), scores.mask, -torch.inf)
+    margins = hide(saturate(scores.negatives - scores.positive.unsqueeze(-1), 0.5), scores.mask, -torch.inf)
     count = count_real(margins, weights_of(scores.mask, margins))
     # Beyond the threshold x and log(1 + exp(x)) are the same number. Dividing before summing: the mean of finite losses
     # is finite, their sum need not be.

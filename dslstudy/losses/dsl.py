@@ -107,7 +107,8 @@ def dsl_loss(
             intensity, R4 lets gradients flow through τ_i, R5 keeps the positive at τ.
 
     Returns:
-        (..., B), one loss per example; float32 for half-precision scores.
+        (..., B), one loss per example; float32 for half-precision scores. Finite, with finite gradients, for any finite
+        scores; in reading R4 for scores up to the square root of the dtype's largest number.
 
     Raises:
         InputError: wrong shapes or dtypes, non-finite scores, a temperature or slate size that is not positive, an
@@ -271,7 +272,7 @@ def _per_example_temperature(
     # The limit is out of reach of sane γ (|z| <= 3); it keeps an absurd γ from dividing by zero or infinity.
     relative = (gamma * (centred * factor).clamp(-3.0, 3.0)).clamp(-30.0, 30.0).exp()
     mean = (relative if weights is None else relative * weights).sum(-1, keepdim=True) / count_real(relative, weights)
-    return tau * hide(relative / mean, live, 1.0)
+    return tau * hide(relative / mean.clamp(min=1e-30), live, 1.0)
 
 
 def _kappa_on_the_logit(parts: _Parts) -> Tensor:

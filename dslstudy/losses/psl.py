@@ -36,7 +36,8 @@ def psl_loss(
     is tuned around half the temperature of SL.
 
     σ is floored at the dtype's machine epsilon (its derivative there is zero): a negative that ``relu`` or ``atan``
-    clips has practically no weight, and an example with nothing but clipped negatives a finite loss and a zero gradient.
+    clips has practically no weight, and an example with nothing but clipped negatives has a finite loss and a zero
+    gradient.
 
     Args:
         positive: (..., B) scores s_ui of the positives, cosines if the scale is to match the paper's.
