@@ -10,7 +10,6 @@ import pkgutil
 import re
 from collections.abc import Iterator
 from importlib import import_module
-from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -55,12 +54,23 @@ def dataset_row(spec: "DatasetSpec") -> list[str]:
     return [f"`{spec.name}`", f"{spec.title}{cite}", *counts, split]
 
 
-def plain_prose(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Make reStructuredText's marks harmless in a docstring's prose (handler of ``autodoc-process-docstring``).
+# What stays: bullets, code between backticks, roles, and *emphasis* that begins and ends on one line
+MARKUP = re.compile(r"(^\s*[*] |``.*?``|`.*?`_*|(?<![\w*])(?P<mark>[*]{1,2})(?=[^\s*]).*?[^\s*](?P=mark)(?![\w*]))")
+# What would be taken for markup, but is a formula
+STRAY = re.compile(r"(?<!\\)([*|]|(?<=\w)_(?!\w))")
 
-    Docstrings here are prose with code between backticks; formulas such as ``a*b`` or ``|x|`` may stand
-    outside of them. Literal blocks and examples stay as they are.
-    """
+
+def escape_prose(line: str) -> str:
+    """A line of prose in which only real markup is markup: ``|x|`` and ``a * b`` are what they look like."""
+    kept, end = [], 0
+    for match in MARKUP.finditer(line):
+        kept += [STRAY.sub(r"\\\1", line[end : match.start()]), match.group()]
+        end = match.end()
+    return "".join([*kept, STRAY.sub(r"\\\1", line[end:])])
+
+
+def plain_prose(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Escape stray marks in a docstring (handler of ``autodoc-process-docstring``); literal blocks stay as they are."""
     literal: int | None = None  # indentation of the text that introduced the block we are in
     for number, line in enumerate(lines):
         indent = len(line) - len(line.lstrip())
@@ -68,11 +78,7 @@ def plain_prose(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines
             continue
         literal = indent if line.rstrip().endswith("::") else None
         if not line.lstrip().startswith((">>>", "..")):
-            pieces = re.split(r"(``.*?``|`.*?`)", line)
-            lines[number] = "".join(
-                piece if odd else re.sub(r"(?<!\\)([*|]|(?<=\w)_(?!\w))", r"\\\1", piece)
-                for piece, odd in zip(pieces, cycle((False, True)), strict=False)
-            )
+            lines[number] = escape_prose(line)
 
 
 class BookDirective(SphinxDirective):

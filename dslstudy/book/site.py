@@ -71,13 +71,16 @@ def place(layout: Layout, written: Mapping[str, Path], where: str, what: str) ->
     if not path or not line.isdigit():
         path, line = where.rstrip(":"), ""
     path = path.removeprefix(f"{layout.stage}/").removeprefix(f"{layout.root}/")
+    path = path.replace(".ip.rst", ".ipynb")  # sphinx-proof's way to write a notebook's name
     name = path.removeprefix("notebooks/").removesuffix(".ipynb")
-    if name in written and line:
-        staged = read_notebook(layout.stage / path).cells
-        index = int(line) // LINES_PER_CELL - 1
-        if 0 <= index < len(staged):
-            cell = staged[index]
-            return f"{path}, {cell_label(read_notebook(written[name]), cell.get('id'), cell.source)}: {what}"
-    if path and not path.startswith(("notebooks/", str(layout.output))) and (layout.toc.parent / path).is_file():
+    if name in written and (layout.stage / path).is_file():
+        cells = read_notebook(layout.stage / path).cells
+        # a missing image comes without a line: then the cell is the one that mentions its name
+        mentioned = re.split(r"[\s/]", what)[-1].strip("'\"")
+        index = int(line) // LINES_PER_CELL - 1 if line else None
+        found = [cell for number, cell in enumerate(cells) if (number == index if line else mentioned in cell.source)]
+        if found:
+            return f"{path}, {cell_label(read_notebook(written[name]), found[0].get('id'), found[0].source)}: {what}"
+    if (layout.toc.parent / path).is_file():
         path = f"book/{path}"
     return f"{path}{f':{line}' if line else ''}: {what}" if path else what

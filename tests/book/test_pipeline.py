@@ -103,7 +103,8 @@ class Loads(HTMLParser):
 
 def test_no_page_loads_anything_from_elsewhere(rendered):
     html = rendered.layout.html
-    pages = [page for page in html.rglob("*.html") if page != html / "index.html"]  # a mere redirection
+    # index.html merely redirects; the theme leaves two templates among its files
+    pages = [page for page in html.rglob("*.html") if page != html / "index.html" and "_static" not in page.parts]
     assert len(pages) > 5
     for page in pages:
         loads = Loads()
@@ -143,7 +144,7 @@ def test_the_second_build_reuses_and_single_chapters_are_rendered_into_the_whole
 def test_everything_that_is_broken_is_named(book):
     book.notebook(
         "a",
-        new_markdown_cell("# Chapter a\n\nSee {ref}`no-such-place` and {prf:ref}`no-such-theorem`."),
+        new_markdown_cell("# Part\n\nSee {ref}`no-such-place` and {prf:ref}`no-such-theorem`."),
         "x = 1",
         new_markdown_cell(
             "![](no-such-figure.png)\n\n{cite}`no-such-paper`, {glue:text}`no_such_number`, {eq}`no-such-equation`"
@@ -158,12 +159,12 @@ def test_everything_that_is_broken_is_named(book):
     assert result.exit_code == 1
     lines = result.stderr.splitlines()
     for place, what in {
-        "notebooks/a.ipynb, cell 3": "no-such-place",
-        "notebooks/a.ipynb": "no-such-theorem",
+        "notebooks/a.ipynb, cell 3, `# Part`": "no-such-place",
+        "notebooks/a.ipynb, cell 3,": "no-such-theorem",
         "notebooks/a.ipynb, cell 5": "no-such-figure.png",
         "notebooks/a.ipynb, cell 5,": "no_such_number",
         "book/intro.md:3": "no-such-page",
-        "book/intro.md:5": "no-such-image.png",
+        "book/intro.md": "no-such-image.png",
     }.items():
         assert any(line.startswith(place) and what in line for line in lines), (place, what, result.stderr)
     assert "no-such-paper" in result.stderr
