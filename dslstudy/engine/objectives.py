@@ -1,7 +1,7 @@
 """Which losses the ranking trainer can minimise, and which hyperparameters each of them has."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch import Tensor
 from dslstudy import losses
 from dslstudy.engine.scores import Batch
 from dslstudy.errors import InputError
+from dslstudy.losses.dsl import READINGS
+from dslstudy.losses.psl import ACTIVATIONS
 
 Hyperparameters = Mapping[str, float | int | str]
 
@@ -21,11 +23,13 @@ class Objective:
         function: the loss; takes ``positive (P, B)``, ``negatives (P, B, N)``, ``mask`` and the hyperparameters.
         defaults: every hyperparameter with its default. Words (such as an activation's name) are shared by the runs
             computed together; numbers may differ from run to run.
+        choices: the values each word may take.
         uses_similarity: whether it also takes ``item_similarity (P, B, N)``.
     """
 
     function: Callable[..., Tensor]
     defaults: Hyperparameters
+    choices: Mapping[str, Iterable[str]] = field(default_factory=dict)
     uses_similarity: bool = False
 
     def complete(self, given: Hyperparameters) -> dict[str, float | int | str]:
@@ -44,6 +48,10 @@ class Objective:
             wanted = (int,) if isinstance(default, int) else (int, float) if isinstance(default, float) else (str,)
             if isinstance(value, bool) or not isinstance(value, wanted):
                 raise InputError(f"{name} must be {wanted[-1].__name__}, got {value!r}")
+            if isinstance(value, str) and value not in self.choices[name]:
+                raise InputError(f"{name} must be one of {', '.join(self.choices[name])}, got {value!r}")
+            if isinstance(value, int) and isinstance(default, int) and value < 1:
+                raise InputError(f"{name} must be at least 1, got {value}")
             complete[name] = float(value) if isinstance(default, float) else value
         return complete
 
@@ -69,10 +77,11 @@ OBJECTIVES: dict[str, Objective] = {
     "bpr": Objective(losses.bpr_loss, {}),
     "softmax": Objective(losses.softmax_loss, {"temperature": 0.2}),
     "bsl": Objective(losses.bsl_loss, {"positive_temperature": 0.2, "temperature": 0.2}),
-    "psl": Objective(losses.psl_loss, {"temperature": 0.1, "activation": "relu"}),
+    "psl": Objective(losses.psl_loss, {"temperature": 0.1, "activation": "relu"}, {"activation": ACTIVATIONS}),
     "dsl": Objective(
         losses.dsl_loss,
         {"temperature": 0.2, "alpha": -0.3, "beta": 0.2, "gamma": 0.2, "slate_size": 20, "reading": "R1"},
+        {"reading": READINGS},
         uses_similarity=True,
     ),
 }

@@ -1,0 +1,80 @@
+"""`dslstudy run` as a stranger would call it: a real process, its exit code, what it prints where."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from dslstudy.commands.run import parse_setting, parse_settings
+from dslstudy.errors import InputError
+
+SMALL = ["--set", "epochs=2", "--set", "evaluate_every=1", "--set", "num_negatives=8", "--set", "embedding_size=4"]
+
+
+def dslstudy(*words, **environment):
+    command = [sys.executable, "-c", "from dslstudy.cli import main; main()", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
+
+
+def test_json_on_standard_output_progress_on_standard_error(tmp_path):
+    words = ["run", "--dataset", "synthetic-ranking", *SMALL, "--seed", "3", "--json", "--store", str(tmp_path)]
+    first = dslstudy(*words)
+    assert first.returncode == 0, first.stderr
+    record = json.loads(first.stdout)
+    assert record["config"]["seed"] == 3
+    assert record["config"]["num_negatives"] == 8
+    assert "epoch" in first.stderr
+    again = json.loads(dslstudy(*words).stdout)
+    assert again["finished"] == record["finished"]  # read, not trained
+    forced = json.loads(dslstudy(*words, "--force", "--quiet").stdout)
+    assert forced["test"] == record["test"]  # same seed, same bits, in another process
+    assert forced["history"] == record["history"]
+
+
+def test_for_people(tmp_path):
+    result = dslstudy("run", "--dataset", "synthetic-ranking", "--backbone", "popularity", "--store", str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert "ndcg@20" in result.stdout
+    assert str(tmp_path) in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dataset", "movielens-100"], "did you mean movielens-100k"),
+        (["--dataset", "synthetic-ranking", "--loss", "sofmax"], "did you mean 'softmax'"),
+        (["--dataset", "synthetic-ranking", "--set", "temprature=1"], "did you mean 'temperature'"),
+        (["--dataset", "synthetic-ranking", "--set", "temperature"], "NAME=VALUE"),
+        (["--dataset", "synthetic-ranking", "--set", "temperature=-1"], "greater than 0"),
+        (["--dataset", "synthetic-ranking", "--split", "published-ish"], "unknown split"),
+        (["--dataset", "synthetic-ranking", "--device", "abacus"], "not available"),
+        (["--dataset", "synthetic-ranking", "--seed", "x"], "not a valid integer"),
+        ([], "Missing option '--dataset'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(words, message, tmp_path):
+    result = dslstudy("run", *words, "--store", str(tmp_path), "--quiet")
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_help_reads_without_torch():
+    code = (
+        "import sys; from dslstudy.cli import cli;"
+        "cli(['run', '--help'], standalone_mode=False); assert 'torch' not in sys.modules"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "NAME=VALUE" in result.stdout
+
+
+def test_settings_are_numbers_or_words():
+    assert parse_setting("epochs=3") == ("epochs", 3)
+    assert parse_setting("temperature=2e-1") == ("temperature", 0.2)
+    assert parse_setting("score=inner-product") == ("score", "inner-product")
+    with pytest.raises(InputError, match="twice"):
+        parse_settings(("epochs=3", "epochs=4"))

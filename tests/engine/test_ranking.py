@@ -1,0 +1,217 @@
+"""The ranking trainer against a plain one, and what a stack promises."""
+
+import numpy as np
+import pytest
+import torch
+
+from dslstudy.data import load_split
+from dslstudy.engine.config import TrainingConfig
+from dslstudy.engine.ranking import train, training_device
+from dslstudy.errors import InputError
+from dslstudy.metrics.topk import RankingEvaluator
+
+SMALL = {"embedding_size": 8, "num_negatives": 16, "batch_size": 128, "epochs": 6, "evaluate_every": 1, "patience": 6}
+
+
+@pytest.fixture(scope="module")
+def split():
+    return load_split("synthetic-ranking")
+
+
+@pytest.fixture(scope="module")
+def validate(split):
+    evaluator = RankingEvaluator(split.validation.csr(), split.train.csr())
+    return lambda users, items: [metrics.mean()["ndcg@20"] for metrics in evaluator.evaluate(users, items)]
+
+
+def plain_training(interactions, config):
+    """Softmax-loss matrix factorization as a tutorial would write it, with the trainer's stream of random numbers."""
+    generator = torch.Generator().manual_seed(config.seed)
+    users = torch.nn.Parameter(torch.randn(interactions.num_users, config.embedding_size, generator=generator))
+    items = torch.nn.Parameter(torch.randn(interactions.num_items, config.embedding_size, generator=generator))
+    adam = torch.optim.Adam([users, items], lr=config.learning_rate, weight_decay=config.weight_decay)
+    pairs = sorted(zip(interactions.users.tolist(), interactions.items.tolist(), strict=True))
+    known = set(pairs)
+    for _ in range(config.epochs):
+        order = torch.randperm(len(pairs), generator=generator)
+        for batch in order.split(config.batch_size):
+            shape = (config.num_negatives,)
+            if config.negative_sampling == "example":
+                shape = (len(batch), *shape)
+            negatives = torch.empty(shape, dtype=torch.int64).random_(0, interactions.num_items, generator=generator)
+            losses = []
+            for row, place in enumerate(batch.tolist()):
+                user, item = pairs[place]
+                sampled = negatives if negatives.dim() == 1 else negatives[row]
+                real = torch.tensor([(user, j) not in known for j in sampled.tolist()])
+                u = users[user]
+                if config.score == "cosine":
+                    positive = torch.cosine_similarity(u, items[item], dim=0)
+                    scores = torch.cosine_similarity(u[None], items[sampled], dim=1)
+                else:
+                    positive, scores = u @ items[item], items[sampled] @ u
+                margins = (scores - positive)[real] / config.loss_parameters["temperature"]
+                losses.append(torch.logsumexp(margins, 0))
+            adam.zero_grad()
+            torch.stack(losses).mean().backward()
+            adam.step()
+    return users.detach(), items.detach()
+
+
+@pytest.mark.parametrize("score", ["cosine", "inner-product"])
+@pytest.mark.parametrize("sampling", ["example", "batch"])
+def test_training_is_what_a_plain_loop_does(split, score, sampling):
+    part = split.train.select(np.arange(len(split.train)) % 8 == 0)
+    config = TrainingConfig(
+        **SMALL
+        | {"score": score, "negative_sampling": sampling, "epochs": 2, "weight_decay": 1e-3, "learning_rate": 0.05}
+    )
+    (run,) = train(part, [config], lambda users, items: [float(len(users))], progress=False)
+    assert run.best_epoch == 1  # a validation that never improves keeps the first
+    counter = iter(range(10))
+    (run,) = train(part, [config], lambda users, items: [float(next(counter))], progress=False)
+    users, items = plain_training(part, config)
+    if score == "cosine":
+        users, items = (torch.nn.functional.normalize(table, dim=1) for table in (users, items))
+    torch.testing.assert_close(run.user_table, users, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(run.item_table, items, rtol=1e-3, atol=1e-4)
+
+
+def many():
+    settings = [
+        {"loss": "softmax", "loss_parameters": {"temperature": 0.1}, "seed": 0},
+        {"loss": "bpr", "learning_rate": 0.01, "seed": 3},
+        {"loss": "softmax", "loss_parameters": {"temperature": 0.5}, "weight_decay": 1e-3, "seed": 1},
+        {"loss": "dsl", "loss_parameters": {"gamma": 0.4, "slate_size": 3}, "seed": 1},
+        {"loss": "dsl", "loss_parameters": {"gamma": 0.1, "slate_size": 7}, "seed": 2, "patience": 1},
+        {"loss": "dsl", "loss_parameters": {"reading": "R5"}, "seed": 2},
+    ]
+    return [TrainingConfig(**SMALL | setting) for setting in settings]
+
+
+def test_a_run_does_not_depend_on_its_stack(split, validate):
+    together = train(split.train, many(), validate, progress=False)
+    for config, run in zip(many(), together, strict=True):
+        (alone,) = train(split.train, [config], validate, progress=False)
+        assert run.history == alone.history
+        assert run.best_epoch == alone.best_epoch
+        assert torch.equal(run.user_table, alone.user_table)
+        assert torch.equal(run.item_table, alone.item_table)
+
+
+def test_runs_computed_together_on_one_part_agree_with_runs_alone(split, validate, monkeypatch):
+    """What a GPU does, several runs in one part, on the CPU: the same numbers up to rounding."""
+    from dslstudy.engine.ranking import _Stack
+
+    def one_part(self, batch_size):
+        start = 0
+        kinds = [(run.config.loss, run.config.loss_parameters.get("reading")) for run in self.active]
+        for stop in range(1, len(kinds) + 1):
+            if stop == len(kinds) or kinds[stop] != kinds[start]:
+                yield slice(start, stop)
+                start = stop
+
+    configs = [
+        TrainingConfig(**SMALL | {"loss": c.loss, "loss_parameters": c.loss_parameters, "seed": c.seed}) for c in many()
+    ]
+    apart = train(split.train, configs, validate, progress=False)
+    monkeypatch.setattr(_Stack, "_parts", one_part)
+    together = train(split.train, configs, validate, progress=False)
+    for one, other in zip(apart, together, strict=True):
+        np.testing.assert_allclose(
+            [entry["loss"] for entry in one.history], [entry["loss"] for entry in other.history], rtol=1e-4
+        )
+
+
+def test_same_seed_same_bits_other_seed_other_bits(split, validate):
+    config = TrainingConfig(**SMALL)
+    first, again = (train(split.train, [config], validate, progress=False)[0] for _ in range(2))
+    assert torch.equal(first.user_table, again.user_table)
+    assert first.history == again.history
+    other = train(split.train, [TrainingConfig(**SMALL | {"seed": 1})], validate, progress=False)[0]
+    assert not torch.equal(first.user_table, other.user_table)
+
+
+def test_training_learns(split, validate):
+    config = TrainingConfig(**SMALL | {"epochs": 20, "patience": 20, "evaluate_every": 5})
+    (run,) = train(split.train, [config], validate, progress=False)
+    start = train(
+        split.train, [TrainingConfig(**SMALL | {"epochs": 1, "learning_rate": 1e-9})], validate, progress=False
+    )
+    assert run.best > 2 * start[0].best
+    assert run.history[-1]["loss"] < run.history[0]["loss"]
+    assert [entry["epoch"] for entry in run.history] == [5, 10, 15, 20]
+
+
+def test_patience_ends_a_run_and_its_best_is_kept(split):
+    values = iter([0.1, 0.3, 0.2, 0.25, 0.29, 0.9])
+    seen = []
+
+    def validate(users, items):
+        seen.append(users[0].clone())
+        return [next(values)]
+
+    config = TrainingConfig(**SMALL | {"patience": 3, "epochs": 50})
+    (run,) = train(split.train, [config], validate, progress=False)
+    assert run.best_epoch == 2
+    assert run.best == 0.3
+    assert len(run.history) == 5
+    assert torch.equal(run.user_table, seen[1])
+
+
+def test_a_diverging_run_leaves_and_the_others_stay(split, validate):
+    good = TrainingConfig(**SMALL)
+    bad = TrainingConfig(**SMALL | {"score": "inner-product", "learning_rate": 1e30})
+    fine = TrainingConfig(**SMALL | {"score": "inner-product"})
+    diverged, stayed = train(split.train, [bad, fine], validate, progress=False)
+    assert diverged.diverged == 1
+    assert not diverged.history
+    assert stayed.diverged is None
+    assert len(stayed.history) == SMALL["epochs"]
+    with pytest.raises(InputError, match="share backbone"):
+        train(split.train, [good, bad], validate, progress=False)
+
+
+def test_nothing_to_do(split, validate):
+    assert train(split.train, [], validate) == []
+    with pytest.raises(InputError, match="no training interactions"):
+        train(split.train.select(np.zeros(0, dtype=np.int64)), [TrainingConfig(**SMALL)], validate)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(InputError, match="not available"):
+        training_device(device)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"loss": "softmx"}, "did you mean 'softmax'"),
+        ({"backbone": "mff"}, "did you mean 'mf'"),
+        ({"score": "cosin"}, "did you mean 'cosine'"),
+        ({"negative_sampling": "popular"}, "known: example, batch"),
+        ({"learning_rate": 0}, "learning_rate must be greater than 0"),
+        ({"learning_rate": float("nan")}, "finite"),
+        ({"epochs": 2.5}, "whole number"),
+        ({"num_negatives": 0}, "at least 1"),
+        ({"weight_decay": -1.0}, "at least 0"),
+        ({"seed": -1}, "seed"),
+        ({"seed": True}, "seed"),
+        ({"loss_parameters": {"temprature": 1.0}}, "no hyperparameter 'temprature'; it has: temperature"),
+        ({"loss_parameters": {"temperature": 0.0}}, "temperature must be greater than 0"),
+        ({"loss_parameters": {"temperature": "hot"}}, "temperature must be"),
+        ({"loss": "dsl", "loss_parameters": {"slate_size": 2.5}}, "slate_size must be"),
+        ({"loss": "dsl", "loss_parameters": {"slate_size": 0}}, "slate_size must be"),
+        ({"loss": "dsl", "loss_parameters": {"reading": "R9"}}, "R9"),
+    ],
+)
+def test_settings_that_cannot_be(setting, message):
+    with pytest.raises(InputError, match=message):
+        TrainingConfig(**setting)
+
+
+def test_one_spelling_per_run():
+    assert TrainingConfig(loss_parameters={}) == TrainingConfig(loss_parameters={"temperature": 0.2})
+    assert TrainingConfig(learning_rate=1) == TrainingConfig(learning_rate=1.0)
+    assert TrainingConfig(loss_parameters={"temperature": 1}).loss_parameters["temperature"] == 1.0
