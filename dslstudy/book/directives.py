@@ -41,17 +41,13 @@ def walk_commands(command: click.Command, context: click.Context) -> Iterator[tu
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
-            yield from walk_commands(child, click.Context(child, info_name=name, parent=context, max_content_width=100))
+            yield from walk_commands(child, click.Context(child, info_name=name, parent=context, max_content_width=90))
 
 
 def dataset_row(spec: "DatasetSpec") -> list[str]:
     """One data set as the cells of a Markdown table."""
-    cite = f" {{cite}}`{spec.cite}`" if spec.cite else ""
-    split = spec.published or "none"
-    if spec.train is not None and spec.test is not None:
-        split += f" ({spec.train:,} / {spec.test:,})"
-    counts = [f"{count:,}" for count in (spec.users, spec.items, spec.interactions)]
-    return [f"`{spec.name}`", f"{spec.title}{cite}", *counts, split]
+    published = [spec.published or "none", *(f"{n:,}" if n is not None else "" for n in (spec.train, spec.test))]
+    return [f"`{spec.name}`", *(f"{n:,}" for n in (spec.users, spec.items, spec.interactions)), *published]
 
 
 # What stays: bullets, code between backticks, roles, and *emphasis* that begins and ends on one line
@@ -118,7 +114,7 @@ class CommandHelp(BookDirective):
         """Sections in the order of the help page."""
         from dslstudy.cli import cli
 
-        root = click.Context(cli, info_name="dslstudy", max_content_width=100)
+        root = click.Context(cli, info_name="dslstudy", max_content_width=90, **cli.context_settings)
         return [
             self.section(path, path, ["```text", *inspect.cleandoc(text).splitlines(), "```"])
             for path, text in walk_commands(cli, root)
@@ -132,13 +128,13 @@ class DatasetTable(BookDirective):
         """The table, and one section for each data set."""
         from dslstudy.data.registry import registry
 
-        head = ["name", "title", "users", "items", "interactions", "published split (train / test)"]
-        rows = [head, ["---", "---", "---:", "---:", "---:", "---"], *map(dataset_row, registry().values())]
+        head = ["name", "users", "items", "interactions", "published split", "train", "test"]
+        rows = [head, ["---", "---:", "---:", "---:", "---", "---:", "---:"], *map(dataset_row, registry().values())]
         found = self.parse([f"| {' | '.join(row)} |" for row in rows])
         for spec in registry().values():
             files = [f"`{file.path}` (sha256 `{file.sha256[:12]}…`)" for form in spec.forms for file in form.files]
             lines = [
-                *(f"{spec.title}. {spec.citation}", ""),
+                *(f"{spec.title}{f' {{cite}}`{spec.cite}`' if spec.cite else ''}. {spec.citation}", ""),
                 *(f"* Licence: {spec.licence}.", f"* Terms: {spec.terms}"),
                 *([f"* Files: {', '.join(files)}"] if files else []),
             ]
