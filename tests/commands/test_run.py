@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dslstudy.cli import main
 from dslstudy.commands.run import parse_setting, parse_settings
 from dslstudy.errors import InputError
 
@@ -54,12 +55,21 @@ def test_for_people(tmp_path):
         ([], "Missing option '--dataset'"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_code_two(words, message, tmp_path):
-    result = dslstudy("run", *words, "--store", str(tmp_path), "--quiet")
+def test_bad_input_is_one_clear_error_and_exit_code_two(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["dslstudy", "run", *words, "--store", str(tmp_path), "--quiet"])
+    with pytest.raises(SystemExit) as left:
+        main()
+    printed = capsys.readouterr()
+    assert left.value.code == 2
+    assert message in printed.err
+    assert printed.out == ""
+
+
+def test_bad_input_leaves_no_traceback(tmp_path):
+    result = dslstudy("run", "--dataset", "movielens-100", "--store", str(tmp_path))
     assert result.returncode == 2
-    assert message in result.stderr
+    assert result.stderr.strip().splitlines()[-1].startswith("dslstudy: error:")
     assert "Traceback" not in result.stderr
-    assert result.stdout == ""
 
 
 def test_help_reads_without_torch():
