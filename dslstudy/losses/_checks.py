@@ -131,15 +131,14 @@ def check_per_example(name: str, value: Hyperparameter, positive: Tensor) -> Hyp
     """
     if not isinstance(value, Tensor):
         return hyperparameter(value, positive, name)
+    if checking_values():
+        check_finite(name, value)
     try:
-        value = value.to(device=positive.device, dtype=positive.dtype).expand(positive.shape)
+        return value.to(device=positive.device, dtype=positive.dtype).expand(positive.shape)
     except RuntimeError:
         raise InputError(
             f"{name} must be a number or have the shape of positive {tuple(positive.shape)}; got {tuple(value.shape)}"
         ) from None
-    if checking_values():
-        check_finite(name, value)
-    return value
 
 
 def check_finite(name: str, values: Tensor, mask: Tensor | None = None) -> None:

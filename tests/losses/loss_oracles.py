@@ -14,9 +14,8 @@ def log_sum_exp(values):
 
 
 def bpr(positive, negatives):
-    return math.fsum(max(s - positive, 0.0) + math.log1p(math.exp(-abs(s - positive))) for s in negatives) / len(
-        negatives
-    )
+    costs = [max(s - positive, 0.0) + math.log1p(math.exp(-abs(s - positive))) for s in negatives]
+    return math.fsum(costs) / len(costs)
 
 
 def softmax(positive, negatives, temperature):
@@ -137,11 +136,11 @@ class Case:
 def state(a=0.7, b=0.2, gamma=0.1, s_plus=0.4, s_minus=0.6, dtype=torch.float64):
     made = losses.LLPAUCState(() if isinstance(a, float) else tuple(torch.as_tensor(a).shape)).to(dtype)
     with torch.no_grad():
-        made.a.copy_(torch.as_tensor(a))
-        made.b.copy_(torch.as_tensor(b))
-        made.gamma.copy_(torch.as_tensor(gamma))
-        made.positive_threshold.copy_(torch.as_tensor(s_plus))
-        made.negative_threshold.copy_(torch.as_tensor(s_minus))
+        made.a.copy_(torch.as_tensor(a, dtype=dtype))
+        made.b.copy_(torch.as_tensor(b, dtype=dtype))
+        made.gamma.copy_(torch.as_tensor(gamma, dtype=dtype))
+        made.positive_threshold.copy_(torch.as_tensor(s_plus, dtype=dtype))
+        made.negative_threshold.copy_(torch.as_tensor(s_minus, dtype=dtype))
     return made
 
 
