@@ -47,7 +47,7 @@ def walk_commands(command: click.Command, context: click.Context) -> Iterator[tu
 def dataset_row(spec: "DatasetSpec") -> list[str]:
     """One data set as the cells of a Markdown table."""
     published = [spec.published or "none", *(f"{n:,}" if n is not None else "" for n in (spec.train, spec.test))]
-    return [f"`{spec.name}`", *(f"{n:,}" for n in (spec.users, spec.items, spec.interactions)), *published]
+    return [spec.name, *(f"{n:,}" for n in (spec.users, spec.items, spec.interactions)), *published]
 
 
 # What stays: bullets, code between backticks, roles, and *emphasis* that begins and ends on one line

@@ -62,7 +62,7 @@ def test_every_command_is_walked():
 
 def test_a_data_set_is_a_row_with_its_counts():
     row = dataset_row(registry()["amazon2014-health"])
-    assert row[0] == "`amazon2014-health`"
+    assert row[0] == "amazon2014-health"
     assert row[1:] == ["1,974", "1,200", "48,189", "iid", "37,784", "10,405"]
 
 
