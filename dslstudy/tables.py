@@ -218,6 +218,19 @@ def datasets(loaded: Sequence["Dataset"] = ()) -> "pd.DataFrame":
     return _frame(rows)
 
 
+def say(text: str) -> None:
+    """Show a paragraph of Markdown in a notebook: sentences whose numbers were computed.
+
+    Args:
+        text: Markdown; line breaks and indentation of the source do not matter.
+    """
+    from inspect import cleandoc
+
+    from IPython.display import Markdown, display
+
+    display(Markdown(cleandoc(text)))
+
+
 def _frame(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> "pd.DataFrame":
     import pandas as pd
 

@@ -8,11 +8,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from dslstudy.figures.style import BLUE, CYCLE, GREY, LIGHT_GREY, ORANGE, VERMILION, WIDTH, label_panels
+from dslstudy.figures.style import BLUE, CYCLE, GREY, ORANGE, WIDTH, label_panels
 
 #: one colour for each part of a split, the same in every figure
-PART_COLOURS = {"train": LIGHT_GREY, "validation": ORANGE, "test": BLUE}
-SPLIT_COLOURS = {"iid": BLUE, "popularity-shift": VERMILION, "temporal": ORANGE, "train": GREY}
+PART_COLOURS = {"train": "#B5B5B5", "validation": ORANGE, "test": BLUE}
 
 
 def lorenz(counts: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -51,7 +50,7 @@ def draw_long_tail(counts: Mapping[str, NDArray[np.int64]], *, head: float = 0.2
     shares.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
     shares.axvline(head, color=GREY, linewidth=1, linestyle=":")
     shares.set(
-        xlabel="share of the items, most popular first", ylabel="share of the interactions", title="Held together"
+        xlabel="share of the items, most popular first", ylabel="share of the interactions", title="What the head holds"
     )
     shares.text(0.62, 0.55, "all items alike", color=GREY, fontsize=9, rotation=0)
     for axis in (shares.xaxis, shares.yaxis):
@@ -159,12 +158,18 @@ def draw_head_dependence(
         splits: the splits' names.
         metric: how the metric is called.
     """
-    figure = Figure(figsize=(WIDTH * 0.6, 2.6))
+    figure = Figure(figsize=(WIDTH, 2.4))
     ax = figure.subplots()
     for colour, (name, values) in zip(CYCLE, metrics.items(), strict=False):
-        ax.plot([0, 1], values, "o-", color=colour, label=name)
+        ax.plot([0, 1], values, "o-", color=colour)
+        for place, value, side in ((0, values[0], "right"), (1, values[1], "left")):
+            words = f"{value:.3f}" if side == "right" else f"{value:.3f}  {name}"
+            shift = -8 if side == "right" else 8
+            ax.annotate(
+                words, (place, value), (shift, 0), textcoords="offset points", color=colour, ha=side, va="center"
+            )
     ax.set_xticks([0, 1], splits)
-    ax.set(ylabel=metric, xlim=(-0.25, 1.25))
+    ax.set(ylabel=metric, xlim=(-0.5, 1.7))
     ax.set_ylim(bottom=0)
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.grid(axis="x", visible=False)
     return figure

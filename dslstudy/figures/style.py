@@ -4,6 +4,7 @@ The colours are those of Okabe and Ito (Color Universal Design, 2008), which peo
 tell apart; losses that share a figure also differ in their marker.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,8 +84,16 @@ _SETTINGS: dict[str, Any] = {
 
 
 def apply_style() -> None:
-    """Give every later figure the look of the book; call it once, in the first cell of a chapter."""
+    """Give every later figure the look of the book; call it once, in the first cell of a chapter.
+
+    In a notebook it also sees to it that a figure is shown as it is drawn: at its full width, with nothing trimmed.
+    """
     mpl.rcParams.update(_SETTINGS)
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        from IPython.core.pylabtools import select_figure_formats
+
+        select_figure_formats(shell, {"png"}, bbox_inches=None)
 
 
 def loss_colour(loss: str) -> str:

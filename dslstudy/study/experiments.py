@@ -1,9 +1,129 @@
 """The configurations behind the book's tables, each written down once."""
 
+from typing import Any
+
 from dslstudy.study.config import RunConfig
+from dslstudy.study.profiles import Profile
 
 #: seeds of every committed comparison
 SEEDS = (0, 1, 2, 3, 4)
+
+# The chapter "From BPR to the softmax loss". The largest number of negatives is also the one used elsewhere in it.
+_TEMPERATURES = {
+    "smoke": (0.1, 0.2, 0.5),
+    "quick": (0.05, 0.1, 0.2, 0.4, 0.8),
+    "paper": (0.05, 0.1, 0.2, 0.4, 0.8),
+}
+_NEGATIVES = {"smoke": (1, 8, 32), "quick": (1, 10, 100), "paper": (1, 10, 100, 1000)}
+#: the temperature published for Amazon Health, and within reach of the best one on MovieLens
+TEMPERATURE = 0.2
+#: seeds of a sweep: enough to see what chance does, few enough for a laptop
+SWEEP_SEEDS = 3
+# Steps small enough and epochs many enough that validation has levelled off; chosen on the validation part of seed 0.
+_SOFTMAX: dict[str, dict[str, Any]] = {
+    "smoke": {"batch_size": 256, "epochs": 3, "evaluate_every": 1, "patience": 3},
+    "quick": {"batch_size": 512, "epochs": 8, "evaluate_every": 2, "patience": 2},
+    "paper": {"batch_size": 1024, "epochs": 200, "evaluate_every": 5, "patience": 5},
+}
+_BPR: dict[str, dict[str, Any]] = {
+    "smoke": {"batch_size": 256, "epochs": 3, "evaluate_every": 1, "patience": 3, "learning_rate": 0.01},
+    "quick": {
+        "batch_size": 512,
+        "epochs": 20,
+        "evaluate_every": 2,
+        "patience": 3,
+        "learning_rate": 0.005,
+        "weight_decay": 5e-5,
+    },
+    "paper": {
+        "batch_size": 1024,
+        "epochs": 200,
+        "evaluate_every": 5,
+        "patience": 10,
+        "learning_rate": 0.001,
+        "weight_decay": 1e-4,
+    },
+}
+
+
+def softmax_run(
+    profile: Profile, *, temperature: float = TEMPERATURE, num_negatives: int | None = None, seed: int = 0
+) -> RunConfig:
+    """Matrix factorization with the softmax loss: cosines, unit normal start, Adam with step 0.1.
+
+    Args:
+        profile: decides data set and sizes.
+        temperature: of the loss.
+        num_negatives: negatives per example; the profile's usual number by default.
+        seed: of the run.
+    """
+    return RunConfig(
+        dataset=profile.dataset,
+        embedding_size=profile.embedding_size,
+        score="cosine",
+        loss="softmax",
+        loss_parameters={"temperature": temperature},
+        learning_rate=0.1,
+        num_negatives=num_negatives or _NEGATIVES[profile.name][-1],
+        seed=seed,
+        **_SOFTMAX[profile.name],
+    )
+
+
+def bpr_run(profile: Profile, *, num_negatives: int = 1, seed: int = 0) -> RunConfig:
+    """Matrix factorization with BPR as its authors proposed it: inner products, a small start, one negative, L2.
+
+    Args:
+        profile: decides data set and sizes.
+        num_negatives: negatives per example.
+        seed: of the run.
+    """
+    return RunConfig(
+        dataset=profile.dataset,
+        embedding_size=profile.embedding_size,
+        backbone_parameters={"initial_scale": 0.1},
+        score="inner-product",
+        loss="bpr",
+        num_negatives=num_negatives,
+        seed=seed,
+        **_BPR[profile.name],
+    )
+
+
+def baseline_runs(profile: Profile, *, split: str = "default") -> dict[str, RunConfig]:
+    """The recommenders that need no training; baseline -> its configuration."""
+    return {
+        name: RunConfig(dataset=profile.dataset, split=split, backbone=name, loss="none")
+        for name in ("popularity", "item-knn", "ease")
+    }
+
+
+def loss_comparison(profile: Profile) -> dict[str, list[RunConfig]]:
+    """BPR and the softmax loss with all seeds of a profile; loss -> configurations."""
+    return {
+        "bpr": [bpr_run(profile, seed=seed) for seed in profile.seeds],
+        "softmax": [softmax_run(profile, seed=seed) for seed in profile.seeds],
+    }
+
+
+def temperature_sweep(profile: Profile) -> dict[float, list[RunConfig]]:
+    """Temperature -> configurations of the softmax loss, one for each of the first seeds."""
+    return {
+        temperature: [softmax_run(profile, temperature=temperature, seed=seed) for seed in profile.seeds[:SWEEP_SEEDS]]
+        for temperature in _TEMPERATURES[profile.name]
+    }
+
+
+def negatives_sweep(profile: Profile) -> dict[str, dict[int, list[RunConfig]]]:
+    """Loss -> number of negatives -> configurations, one for each of the first seeds."""
+    runs = {"bpr": bpr_run, "softmax": softmax_run}
+    return {
+        loss: {
+            count: [run(profile, num_negatives=count, seed=seed) for seed in profile.seeds[:SWEEP_SEEDS]]
+            for count in _NEGATIVES[profile.name]
+        }
+        for loss, run in runs.items()
+    }
 
 
 def health_reference_runs() -> dict[str, list[RunConfig]]:
@@ -11,7 +131,8 @@ def health_reference_runs() -> dict[str, list[RunConfig]]:
 
     Step size, weight decay and temperature are those of SL@K (KDD 2025), Table 11. The softmax loss compares cosines
     and starts from unit normal entries; BPR compares inner products, which need a small start, with one negative for
-    each positive, as its authors proposed it. Validation every fifth of at most 200 epochs.
+    each positive, as its authors proposed it. Validation every fifth of at most 200 epochs. They are what
+    :func:`loss_comparison` gives at profile ``paper``, spelled out.
 
     Returns:
         Loss -> one configuration for each seed.
