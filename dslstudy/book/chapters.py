@@ -140,4 +140,5 @@ def cell_label(notebook: nbformat.NotebookNode, cell_id: str | None, source: str
     """
     place = next((index for index, cell in enumerate(notebook.cells, start=1) if cell.get("id") == cell_id), None)
     first = next((line.strip() for line in source.splitlines() if line.strip()), "")
+    first = first if len(first) <= 80 else f"{first[:79]}…"
     return f"{f'cell {place}' if place else 'the injected parameters'}, `{first}`"
