@@ -33,10 +33,10 @@ def pytest_collection_modifyitems(config, items):
         items[:] = without
 
 
-def pytest_report_header():
+def pytest_terminal_summary(terminalreporter):
     if leaves_out_browser():
-        return "no Chromium found: the tests marked `browser` are left out (CI sets DSLSTUDY_REQUIRE_BROWSER=1)"
-    return f"browser: {find_browser()}"
+        notice = "no Chromium found: tests marked `browser` were left out (DSLSTUDY_REQUIRE_BROWSER=1 demands one)"
+        terminalreporter.write_line(notice)
 
 
 @pytest.fixture(scope="session")
