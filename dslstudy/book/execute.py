@@ -127,6 +127,7 @@ class Executor:
             for execution in queue:
                 if execution.process and execution.process.poll() is None:
                     execution.process.terminate()
+                    execution.process.wait()
             shutil.rmtree(self.running, ignore_errors=True)
         if failures := [execution.failure for execution in queue if execution.failure]:
             raise BookError("\n\n".join(failures))
