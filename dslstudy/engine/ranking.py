@@ -142,6 +142,7 @@ class _Stack:
             num_items=interactions.num_items,
             embedding_size=self.shared.embedding_size,
             generators=self.generators,
+            interactions=interactions,
             **self.shared.backbone_parameters,
         ).to(device)
         self.optimizer = StackedAdam(
@@ -187,7 +188,11 @@ class _Stack:
                 gradient[part] = of_part
             self.loss_sum[part] += means.detach() * users.shape[1]
         self.examples += users.shape[1]
-        torch.autograd.backward(tables, gradients)
+        auxiliary = self.backbone.auxiliary_loss(users, items)
+        if auxiliary is None:
+            torch.autograd.backward(tables, gradients)
+        else:
+            torch.autograd.backward([*tables, auxiliary.sum()], [*gradients, None])
         self.optimizer.step()
 
     def _score(self, user_table: Tensor, item_table: Tensor, users: Tensor, items: Tensor, negatives: Tensor) -> Batch:
@@ -224,7 +229,7 @@ class _Stack:
     def validate(self, epoch: int, validate: Validate) -> None:
         """Note the validation of every run, keep new bests, and let runs go that stopped improving."""
         with torch.no_grad():
-            tables = score_tables(*self.backbone(), self.shared.score)
+            tables = score_tables(*self.backbone.inference_tables(), self.shared.score)
             losses = (self.loss_sum / self.examples).tolist()
             finite = [i for i, loss in enumerate(losses) if isfinite(loss)]
             for i in set(range(len(losses))) - set(finite):
@@ -251,10 +256,8 @@ class _Stack:
         self.generators = [self.generators[i] for i in staying]
         if not staying:
             return
-        index = torch.tensor(staying, device=self.device)
-        for parameter in self.backbone.parameters():
-            parameter.data = parameter.data[index]
-        self.optimizer.keep(index, self.backbone.parameters())
+        self.backbone.keep(staying)
+        self.optimizer.keep(torch.tensor(staying, device=self.device), self.backbone.parameters())
 
 
 def _words(config: TrainingConfig) -> tuple[str, ...]:

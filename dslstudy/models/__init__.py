@@ -6,6 +6,8 @@ from typing import Any
 #: name in configurations -> where the class lives; imported only when it is used
 BACKBONES = {
     "mf": "dslstudy.models.matrix_factorization:MatrixFactorization",
+    "lightgcn": "dslstudy.models.lightgcn:LightGCN",
+    "xsimgcl": "dslstudy.models.xsimgcl:XSimGCL",
 }
 BASELINES = {
     "popularity": "dslstudy.models.popularity:Popularity",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dslstudy.data.interactions import Interactions
 from dslstudy.errors import InputError
-from dslstudy.models.matrix_factorization import normal_tables
+from dslstudy.models.backbone import Backbone, normal_tables
 
 
 def normalized_graph(interactions: Interactions) -> Tensor:
@@ -49,7 +49,7 @@ class _Propagate(torch.autograd.Function):
         return None, ctx.graph @ gradient.contiguous()
 
 
-class LightGCN(nn.Module):
+class LightGCN(Backbone):
     """A stack of R runs of LightGCN (He et al., 2020, equations 3 to 8).
 
     Layer k + 1 of a node is the weighted sum of layer k of its neighbours; a table is the mean of layers 0 to
@@ -116,8 +116,3 @@ class LightGCN(nn.Module):
             layer = self.propagate(layer)
             total = total + layer
         return self.tables(total / (self.layers + 1))
-
-    @torch.no_grad()
-    def inference_tables(self) -> tuple[Tensor, Tensor]:
-        """The tables to evaluate, without gradients: (R, U, d), (R, I, d)."""
-        return self.forward()

@@ -5,25 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-
-def normal_tables(rows: int, size: int, generators: Sequence[torch.Generator], *, scale: float) -> Tensor:
-    """Draw one normal table per run, each from that run's own random stream.
-
-    Args:
-        rows: users or items.
-        size: embedding size d.
-        generators: one per run; a run's table does not depend on the others in the stack.
-        scale: standard deviation of the entries.
-
-    Returns:
-        (R, rows, d) float32 on the generators' device.
-    """
-    return torch.stack(
-        [torch.randn(rows, size, generator=generator, device=generator.device) * scale for generator in generators]
-    )
+from dslstudy.data.interactions import Interactions
+from dslstudy.models.backbone import Backbone, normal_tables
 
 
-class MatrixFactorization(nn.Module):
+class MatrixFactorization(Backbone):
     """User and item embeddings of a stack of R runs (Koren et al., 2009, without biases).
 
     Args:
@@ -31,6 +17,7 @@ class MatrixFactorization(nn.Module):
         num_items: items I.
         embedding_size: size d of a vector.
         generators: one random stream per run, on the device where the tables shall live.
+        interactions: not used; other backbones make a graph of them.
         initial_scale: standard deviation of the initial entries. With cosine scores only directions matter, and the
             scale decides how far one step of Adam turns a vector: the larger, the slower.
 
@@ -45,6 +32,7 @@ class MatrixFactorization(nn.Module):
         num_items: int,
         embedding_size: int,
         generators: Sequence[torch.Generator],
+        interactions: Interactions | None = None,
         initial_scale: float = 1.0,
     ) -> None:
         super().__init__()

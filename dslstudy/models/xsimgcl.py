@@ -81,7 +81,8 @@ class XSimGCL(LightGCN):
         return self._pass(noisy=False)[0]
 
     def keep(self, runs: Sequence[int]) -> None:
-        """Go on with some runs only: drop the random streams of the others (the caller cuts the parameters)."""
+        """Go on with some runs only; the random streams of the others go too."""
+        super().keep(runs)
         self.generators = [self.generators[run] for run in runs]
         self._views = None
 

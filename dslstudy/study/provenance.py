@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dslstudy
-from dslstudy.models import BACKBONES, BASELINES
+from dslstudy.models import model_class
 from dslstudy.study.config import RunConfig
 
 PACKAGE = Path(dslstudy.__file__).parent
@@ -42,8 +42,8 @@ def _code_of(path: Path) -> str:
 
 def code_fingerprint(config: RunConfig) -> str:
     """Twelve hexadecimal digits over the code that decides this run's result; comments do not count."""
-    module = (BACKBONES | BASELINES)[config.backbone].partition(":")[0]
-    files = [*SHARED_CODE, "/".join(module.split(".")[1:]) + ".py"]
+    classes = [cls.__module__ for cls in model_class(config.backbone).__mro__ if cls.__module__.startswith("dslstudy.")]
+    files = [*SHARED_CODE, *(name.removeprefix("dslstudy.").replace(".", "/") + ".py" for name in classes)]
     if config.dataset.startswith("synthetic"):
         files.append("data/synthetic.py")
     if not config.is_baseline:

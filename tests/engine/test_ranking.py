@@ -99,6 +99,28 @@ def test_a_run_does_not_depend_on_its_stack(split, validate):
         assert torch.equal(run.item_table, alone.item_table)
 
 
+@pytest.mark.parametrize("backbone", ["lightgcn", "xsimgcl"])
+def test_nor_does_it_with_a_graph_backbone_when_runs_leave(split, validate, backbone):
+    shared = SMALL | {"backbone": backbone, "learning_rate": 0.05, "epochs": 4}
+    configs = [
+        TrainingConfig(**shared | {"seed": seed, "patience": patience}) for seed, patience in ((0, 1), (1, 4), (2, 1))
+    ]
+    epochs = iter(range(100))
+
+    def no_better(users, items):
+        return [-float(next(epochs))] * len(users)
+
+    together = train(split.train, configs, no_better, progress=False)
+    assert [len(run.history) for run in together] == [2, 4, 2]
+    for config, run in zip(configs, together, strict=True):
+        epochs = iter(range(100))
+        (alone,) = train(split.train, [config], no_better, progress=False)
+        assert [entry["loss"] for entry in run.history] == [entry["loss"] for entry in alone.history]
+        assert torch.equal(run.user_table, alone.user_table)
+    (learned,) = train(split.train, [TrainingConfig(**shared | {"epochs": 12})], validate, progress=False)
+    assert learned.best > learned.history[0]["validation"]
+
+
 def test_runs_computed_together_on_one_part_agree_with_runs_alone(split, validate, monkeypatch):
     """What a GPU does, several runs in one part, on the CPU: the same numbers up to rounding."""
     from dslstudy.engine.ranking import _Stack
