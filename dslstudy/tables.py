@@ -164,6 +164,44 @@ def beside_published(
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=["loss", "metric"]))
 
 
+def found_values(records: Mapping[str, Sequence["Record | None"]], metric: str) -> dict[str, NDArray[np.float64]]:
+    """A test metric of the records that are there; label -> one value for each, none where nothing was run."""
+    return {
+        label: np.array([record.test[metric] for record in of_seeds if record is not None], dtype=np.float64)
+        for label, of_seeds in records.items()
+    }
+
+
+def published_distances(
+    records: Mapping[str, Sequence["Record | None"]],
+    dataset: str,
+    *,
+    backbone: str = "mf",
+    metrics: Sequence[str] = METRICS,
+) -> str:
+    """Sentences on how far the means over seeds are from the published values, for all losses that have one.
+
+    Args:
+        records: loss -> what the store has for each seed, ``None`` where it has nothing.
+        dataset: a name of the registry.
+        backbone: ``mf``, ``lightgcn`` or ``xsimgcl``.
+        metrics: which ones.
+    """
+    sentences = []
+    for loss in records:
+        away = []
+        for metric in metrics:
+            printed = published_value(dataset, loss, metric, backbone=backbone)
+            ours = found_values(records, metric)[loss]
+            if printed and len(ours):
+                away.append(f"{ours.mean() / printed - 1:+.1%} in {metric_name(metric)}")
+        where = (
+            f"is {' and '.join(away)} away from its published value" if away else "has not been run yet on this data"
+        )
+        sentences.append(f"{display_name(loss)} {where}.")
+    return " ".join(sentences)
+
+
 def state_of(records: Iterable["Record | None"]) -> str:
     """What may be said of some records together: ``current``, ``stale``, ``incomplete`` or ``not yet run``."""
     records = list(records)

@@ -125,6 +125,15 @@ def test_comparisons_stand_in_the_order_given():
     assert [container.lines[0].get_ydata()[0] for container in ax.containers] == [0, -1]
 
 
+def test_beside_published_draws_both_and_leaves_out_what_was_not_run():
+    ours = {"ndcg@20": {"softmax": np.array([0.125, 0.127]), "bpr": np.array([])}}
+    (ax,) = drawn(ranking.draw_beside_published(ours, {"ndcg@20": {"softmax": 0.1261, "bpr": 0.1234}}))
+    diamonds = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "D" and len(line.get_xdata()) == 1]
+    assert diamonds == [0.1261, 0.1234]
+    assert [container.lines[0].get_xdata()[0] for container in ax.containers] == [pytest.approx(0.126)]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["SL", "BPR"]
+
+
 def test_pull_prints_the_shares_of_the_named_negatives():
     margins = np.array([0.5, -1.0, -0.2])
     shares = {"BPR": np.array([0.5, 0.2, 0.3]), "SL τ=0.1": np.array([0.9991, 0.0001, 0.0008])}

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from dslstudy import tables
-from dslstudy.data.published import PRINTED_AS, TABLES, published, published_ranking, published_value
+from dslstudy.data.published import PRINTED_AS, TABLES, published, published_ranking, published_value, published_values
 from dslstudy.data.registry import dataset_names
 from dslstudy.errors import InputError
 from dslstudy.metrics.significance import Interval
@@ -115,6 +115,14 @@ def test_beside_published_shows_what_is_there_and_what_is_not(make_record):
     assert ours["ours"] == "0.1286 ± 0.0000"
     assert ours["relative difference"] == "+2.0%"
     assert (ours["seeds"], ours["state"]) == ("2 of 5", "incomplete")
+    values = tables.found_values({"softmax": [*made, None], "bpr": [None]}, "ndcg@20")
+    assert values["softmax"] == pytest.approx([0.1261 * 1.02] * 2)
+    assert len(values["bpr"]) == 0
+    words = tables.published_distances({"softmax": made, "bpr": [None]}, "amazon2014-health")
+    assert words == (
+        "SL is +49.6% in Recall@20 and +2.0% in NDCG@20 away from its published value. "
+        "BPR has not been run yet on this data."
+    )
     missing = table.loc[("BPR", "Recall@20")]
     assert list(missing) == ["0.1627", tables.NOT_RUN, "–", "0 of 5", tables.NOT_RUN]
 
@@ -158,6 +166,7 @@ def test_published_tables_hold_sourced_facts():
     assert published_value("amazon2014-electronic-popularity", "softmax", "ndcg@20") == 0.0142
     assert published_value("movielens-100k", "softmax", "ndcg@20") is None
     assert published_ranking("movielens-100k").empty
+    assert published_values("amazon2014-health", ["bpr", "none"])["ndcg@20"] == {"bpr": 0.1234}
 
 
 @pytest.mark.parametrize(
@@ -176,6 +185,9 @@ def test_published_refuses_what_was_not_printed(call):
 def test_reference_runs_follow_the_published_settings():
     runs = health_reference_runs()
     assert set(runs) == {"softmax", "bpr"}
+    assert {each.dataset for configs in runs.values() for each in configs} == {"amazon2014-health"}
+    assert {each.num_negatives for each in runs["softmax"]} == {1000}
+    assert {each.loss_parameters["temperature"] for each in runs["softmax"]} == {0.2}
     for loss, configs in runs.items():
         assert [each.seed for each in configs] == [0, 1, 2, 3, 4]
         row = published("hyperparameters").query(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from dslstudy.figures.style import (
@@ -49,6 +50,9 @@ def draw_training_curves(histories: Mapping[str, Sequence[History]], *, metric: 
     for ax in own[:-1]:
         ax.tick_params(labelbottom=False)
     own[-1].set_xlabel("epoch")
+    for ax in (own[-1], validation):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.align_ylabels(own)
     validation.set(xlabel="epoch", ylabel=metric_name(metric), title="Validation; marks: epochs selected")
     validation.legend(loc="lower right")
     label_panels([*own, validation])
@@ -140,6 +144,37 @@ def draw_comparisons(
     return figure
 
 
+def draw_beside_published(
+    ours: Mapping[str, Mapping[str, NDArray[np.float64]]], published: Mapping[str, Mapping[str, float]]
+) -> Figure:
+    """Our results over seeds beside the published values, a panel for each metric, a line for each loss.
+
+    Args:
+        ours: metric -> loss -> one value for each seed; losses without runs have no values.
+        published: metric -> loss -> the printed value.
+    """
+    losses = list(next(iter(published.values())))
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.42 * len(losses)))
+    axes = figure.subplots(1, len(published), sharey=True, squeeze=False)[0]
+    for ax, (metric, printed) in zip(axes, published.items(), strict=True):
+        for place, loss in enumerate(losses):
+            ax.plot(printed[loss], -place, "D", color="white", markeredgecolor=GREY, markersize=8, zorder=2)
+            values = np.asarray(ours[metric][loss])
+            ax.plot(values, np.full(len(values), -place), ".", color=loss_colour(loss), alpha=0.4, zorder=3)
+            if len(values) > 1:
+                mean = mean_interval(values)
+                around = [[mean.estimate - mean.low], [mean.high - mean.estimate]]
+                colour, marker = loss_colour(loss), loss_marker(loss)
+                ax.errorbar(mean.estimate, -place, xerr=around, color=colour, marker=marker, zorder=4)
+        ax.set_yticks([-place for place in range(len(losses))], [display_name(loss) for loss in losses])
+        ax.set(title=metric_name(metric), ylim=(-len(losses) + 0.4, 0.6))
+        ax.grid(axis="y", visible=False)
+    axes[0].plot([], [], "D", color="white", markeredgecolor=GREY, markersize=8, label="published")
+    axes[0].plot([], [], "o", color=GREY, label="here, 95 % interval over seeds")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure
+
+
 def draw_pull(
     margins: NDArray[np.float64],
     shares: Mapping[str, NDArray[np.float64]],
@@ -216,7 +251,7 @@ def draw_two_losses(margin: NDArray[np.float64], curves: Mapping[str, tuple[NDAr
         value.plot(margin, losses, color=colour, label=label)
         slope.plot(margin, slopes, color=colour, label=label)
     value.plot(margin, margin > 0, color=GREY, linewidth=1, linestyle="--", label="ranking error")
-    value.set(xlabel="margin d", ylabel="loss", title="Loss of one pair", ylim=(-0.1, 4))
+    value.set(xlabel="margin d", ylabel="loss", title="Loss of one pair", ylim=(-0.1, 2.6))
     slope.set(xlabel="margin d", ylabel="slope", title="Pull on the pair")
     value.legend()
     for ax in (value, slope):

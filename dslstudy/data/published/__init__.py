@@ -3,6 +3,7 @@
 Each table is a CSV file in this folder; the column ``source`` says which table of which paper a row was read from.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,3 +94,21 @@ def published_value(dataset: str, loss: str, metric: str, *, backbone: str = "mf
     rows = published_ranking(dataset, backbone=backbone)
     rows = rows[rows.loss == NAMES_IN_PRINT.get(loss, loss)]
     return None if rows.empty else float(rows[metric].iloc[-1])
+
+
+def published_values(dataset: str, losses: Iterable[str], *, backbone: str = "mf") -> dict[str, dict[str, float]]:
+    """Published numbers of several losses: metric -> loss -> value; losses that were not printed are left out.
+
+    Args:
+        dataset: a name of the registry.
+        losses: losses of this package.
+        backbone: ``mf``, ``lightgcn`` or ``xsimgcl``.
+
+    Raises:
+        InputError: unknown backbone.
+    """
+    found = {
+        metric: {loss: published_value(dataset, loss, metric, backbone=backbone) for loss in losses}
+        for metric in ("recall@20", "ndcg@20")
+    }
+    return {metric: {loss: v for loss, v in values.items() if v is not None} for metric, values in found.items()}
