@@ -110,14 +110,18 @@ class PackageApi(BookDirective):
 class CommandHelp(BookDirective):
     """One section for each command."""
 
+    required_arguments = 1
+
     def run(self) -> list[nodes.Node]:
         """Sections in the order of the help page."""
-        from dslstudy.cli import cli
-
-        root = click.Context(cli, info_name="dslstudy", max_content_width=90, **cli.context_settings)
+        module, _, name = self.arguments[0].partition(":")
+        command = getattr(import_module(module), name)
+        root = click.Context(
+            command, info_name=module.partition(".")[0], max_content_width=90, **command.context_settings
+        )
         return [
             self.section(path, path, ["```text", *inspect.cleandoc(text).splitlines(), "```"])
-            for path, text in walk_commands(cli, root)
+            for path, text in walk_commands(command, root)
         ]
 
 

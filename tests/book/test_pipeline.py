@@ -55,7 +55,8 @@ def rendered(make_book):
     book.notebook("a", DRAW, new_markdown_cell(THEORY), "profile")
     book.notebook("b", "1 + 1")
     (book.root / "book" / "intro.md").write_text(
-        "# A tiny book\n\n```{dataset-table}\n```\n\n```{command-help}\n```\n\n```{bibliography}\n:all:\n```\n"
+        "# A tiny book\n\n```{dataset-table}\n```\n\n```{command-help} dslstudy.cli:cli\n```\n\n"
+        "```{bibliography}\n:all:\n```\n"
     )
     result = run(book)
     assert result.exit_code == 0, result.output
