@@ -254,6 +254,7 @@ def _from_url(source: Source, files: list[FileSpec], *, offline: bool, progress:
         url = source.url_of(file)
         if offline:
             raise _UnavailableError(f"{url} (not tried: offline)")
+        cached_path(file).parent.mkdir(parents=True, exist_ok=True)  # pooch would fail if another process were faster
         downloads = pooch.create(
             cache_dir(),
             base_url="",

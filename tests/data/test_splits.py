@@ -111,6 +111,17 @@ def test_the_rounding_rule_of_the_validation_cut():
     assert validation.user_counts()[:10].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 3, 3]
 
 
+def test_a_product_that_is_rounded_up_draws_no_more():
+    """In floating point 0.55 * 20 is a little more than 11."""
+    whole = Interactions.with_ids(np.repeat([0, 1], 20), np.tile(np.arange(20), 2))
+    train, _ = iid_split(whole, test_fraction=0.55, seed=0)
+    assert train.user_counts().tolist() == [9, 9]
+    train, _ = popularity_shift_split(
+        Interactions.with_ids(np.arange(20), np.zeros(20, int)), test_fraction=0.55, seed=0
+    )
+    assert len(train) == 9
+
+
 def test_an_item_that_would_vanish_gets_one_interaction_back():
     """Three users share only the item of interest with nobody else's items; a cut of 90 % takes nearly everything."""
     whole = Interactions.with_ids([0, 0, 1, 1, 2, 2], [0, 1, 0, 2, 0, 3])
