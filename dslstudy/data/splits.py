@@ -244,7 +244,7 @@ def _known_only(interactions: Interactions, test: NDArray[np.bool_]) -> tuple[In
 
 
 def _ceil(values: float | NDArray) -> NDArray[np.int64]:
-    """Round up, forgiving the rounding error of a product (0.55 * 20 is a little more than 11)."""
+    """Round up, forgiving the rounding error of a product (0.07 * 100 is a little more than 7)."""
     return np.ceil(np.asarray(values) - 1e-9).astype(np.int64)
 
 
