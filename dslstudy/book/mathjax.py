@@ -14,6 +14,8 @@ from dslstudy.errors import InputError
 FOLDER = "mathjax"
 SCRIPT = "tex-mml-chtml.js"
 FONTS = "output/chtml/fonts/woff-v2"
+#: Loaded when a formula uses one of their commands, for example boldsymbol
+EXTENSIONS = "input/tex/extensions"
 
 
 def source() -> Path:
@@ -30,9 +32,10 @@ def source() -> Path:
 
 
 def ship(html: Path) -> None:
-    """Copy the script, the fonts it asks for and the licence into a built book."""
+    """Copy the script, what it asks for while it runs, and the licence into a built book."""
     target = html / "_static" / FOLDER
     target.mkdir(parents=True, exist_ok=True)
     shutil.copy(source() / "es5" / SCRIPT, target)
-    shutil.copytree(source() / "es5" / FONTS, target / FONTS, dirs_exist_ok=True)
+    for folder in (FONTS, EXTENSIONS):
+        shutil.copytree(source() / "es5" / folder, target / folder, dirs_exist_ok=True)
     shutil.copy(source() / "LICENSE", target)

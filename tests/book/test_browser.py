@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.book, pytest.mark.browser]
 
 PAGE = """# Duality
 
-See {prf:ref}`thm-dual` and {eq}`eq-dual`: $\\tau > 0$.
+See {prf:ref}`thm-dual` and {eq}`eq-dual`: $\\tau > 0$. A command from an extension: $\\boldsymbol{d}$.
 
 ```{prf:theorem} Duality
 :label: thm-dual
@@ -40,9 +40,9 @@ def test_equations_numbers_and_references_render(book, browser, tmp_path):
     result = CliRunner().invoke(cli, ["book", "--source", str(book.root), "--profile", "smoke"])
     assert result.exit_code == 0, result.output
     text = dom(browser, book.layout.html / "intro.html", tmp_path / "browser")
-    assert text.count("<mjx-container") == 2
-    assert text.count("<mjx-math") == 2
+    assert text.count("<mjx-container") == 3
+    assert text.count("<mjx-math") == 3
     assert "<mjx-merror" not in text, "an equation that MathJax could not read"
-    assert '<span class="std std-ref">Theorem 1' in text
+    assert 'href="#thm-dual">Theorem 1</a>' in text
     assert 'href="#equation-eq-dual">(1)' in text
     assert "file not found" not in text
