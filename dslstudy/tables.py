@@ -161,7 +161,7 @@ def beside_published(
                     "state": state_of(of_seeds),
                 }
             )
-    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index, names=["loss", "metric"]))
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index))
 
 
 def found_values(records: Mapping[str, Sequence["Record | None"]], metric: str) -> dict[str, NDArray[np.float64]]:
@@ -272,7 +272,8 @@ def say(text: str) -> None:
 def _frame(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(index=title or None)
+    # a title over the index goes where it does not cost a header row
+    return pd.DataFrame.from_dict(dict(rows), orient="index").rename_axis(columns=title or None)
 
 
 def _seconds(records: Sequence["Record"]) -> str:
