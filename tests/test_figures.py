@@ -137,9 +137,10 @@ def test_beside_published_draws_both_and_leaves_out_what_was_not_run():
 def test_pull_prints_the_shares_of_the_named_negatives():
     margins = np.array([0.5, -1.0, -0.2])
     shares = {"BPR": np.array([0.5, 0.2, 0.3]), "SL τ=0.1": np.array([0.9991, 0.0001, 0.0008])}
-    _, table = drawn(ranking.draw_pull(margins, shares, shown=[0, 1], titles=["A", "B" * 50]))
+    titles = ["A Title That Is Too Long (1996)", "B" * 50]
+    _, table = drawn(ranking.draw_pull(margins, shares, shown=[0, 1], titles=titles))
     assert [text.get_text() for text in table.texts] == ["50.0", "99.9", "20.0", "<0.1"]
-    assert table.get_yticklabels()[1].get_text().endswith("…")
+    assert [label.get_text() for label in table.get_yticklabels()] == ["A Title That Is Too Long", "B" * 26 + "…"]
 
 
 def test_bound_prints_the_gap():

@@ -122,7 +122,7 @@ def draw_in_time(parts: Mapping[str, Mapping[str, NDArray[np.int64]]], *, bins: 
         parts: name of a split -> part -> timestamps in seconds since 1970.
         bins: how many intervals the time axis is cut into.
     """
-    figure = Figure(figsize=(WIDTH, 2.6))
+    figure = Figure(figsize=(WIDTH, 2.9))
     axes = figure.subplots(1, len(parts), sharey=True, sharex=True, squeeze=False)[0]
     for ax, (name, of_split) in zip(axes, parts.items(), strict=True):
         dates = {part: times.astype("datetime64[s]") for part, times in of_split.items()}
@@ -134,7 +134,7 @@ def draw_in_time(parts: Mapping[str, Mapping[str, NDArray[np.int64]]], *, bins: 
         ax.set_title(name)
         _date_axis(ax)
     axes[0].set_ylabel("interactions")
-    axes[-1].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     label_panels(axes)
     return figure
 

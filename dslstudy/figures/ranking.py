@@ -1,5 +1,6 @@
 """Figures of the ranking chapters: curves of training, sweeps of one hyperparameter, comparisons with intervals."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -76,7 +77,7 @@ def draw_sweep(ax: Axes, values: Mapping[float, NDArray[np.float64]], *, loss: s
     colour = loss_colour(loss)
     for setting in settings:
         of_seeds = np.asarray(values[setting])
-        ax.plot(np.full(len(of_seeds), setting), of_seeds, ".", color=colour, alpha=0.35, markersize=5, zorder=1)
+        ax.plot(np.full(len(of_seeds), setting), of_seeds, ".", color=colour, alpha=0.5, zorder=1)
     ax.errorbar(
         settings, means, yerr=[below, above], color=colour, marker=loss_marker(loss), label=label or display_name(loss)
     )
@@ -203,7 +204,7 @@ def draw_pull(
     table.imshow(np.log10(np.maximum(percent, 1e-2)), aspect="auto", cmap="Blues", vmin=-2, vmax=2)
     for (row, column), value in np.ndenumerate(percent):
         text = f"{value:.1f}" if value >= 0.1 else "<0.1"
-        table.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if value > 12 else "black")
+        table.text(column, row, text, ha="center", va="center", fontsize=8, color="white" if value > 8 else "black")
     table.set_xticks(range(len(shares)), [label.replace(" ", "\n", 1) for label in shares], fontsize=8)
     table.set_yticks(range(len(shown)), [_short(title) for title in titles], fontsize=8)
     table.set_title("Share of the pull in %")
@@ -215,6 +216,9 @@ def draw_pull(
 
 
 def _short(title: str, most: int = 27) -> str:
+    """A title that fits beside a panel: without its year if it is long, cut off if it is still too long."""
+    if len(title) > most:
+        title = re.sub(r" \(\d{4}\)$", "", title)
     return title if len(title) <= most else title[: most - 1].rstrip() + "…"
 
 
