@@ -1,0 +1,57 @@
+"""The book's experiments: pages that show the same runs must ask for the same runs."""
+
+import pytest
+
+from dslstudy.names import display_name, metric_name
+from dslstudy.study import PROFILES
+from dslstudy.study.experiments import (
+    SWEEP_SEEDS,
+    TEMPERATURE,
+    baseline_runs,
+    health_reference_runs,
+    loss_comparison,
+    negatives_sweep,
+    softmax_run,
+    temperature_sweep,
+)
+
+
+def keys(configs):
+    return [config.key for config in configs]
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_sweeps_and_comparison_share_their_runs(profile):
+    compared, by_count = loss_comparison(profile), negatives_sweep(profile)
+    first = {loss: keys(configs)[:SWEEP_SEEDS] for loss, configs in compared.items()}
+    assert keys(temperature_sweep(profile)[TEMPERATURE]) == first["softmax"]
+    assert keys(by_count["softmax"][max(by_count["softmax"])]) == first["softmax"]
+    assert keys(by_count["bpr"][1]) == first["bpr"]
+    assert softmax_run(profile).key == first["softmax"][0]
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_runs_of_a_comparison_differ_in_nothing_but_the_seed(profile):
+    for configs in loss_comparison(profile).values():
+        assert [config.seed for config in configs] == list(profile.seeds)
+        assert len({str(config.to_dict() | {"seed": None}) for config in configs}) == 1
+        assert {config.dataset for config in configs} == {profile.dataset}
+
+
+def test_the_reference_is_the_paper_profiles_comparison():
+    reference, compared = health_reference_runs(), loss_comparison(PROFILES["paper"])
+    assert {loss: keys(configs) for loss, configs in reference.items()} == {
+        loss: keys(configs) for loss, configs in compared.items()
+    }
+
+
+def test_baselines_take_the_split_that_is_asked_for():
+    runs = baseline_runs(PROFILES["quick"], split="popularity-shift")
+    assert list(runs) == ["popularity", "item-knn", "ease"]
+    assert {run.split for run in runs.values()} == {"popularity-shift"}
+    assert all(run.is_baseline for run in runs.values())
+
+
+def test_names_in_text():
+    assert [display_name(name) for name in ("softmax", "item-knn", "my own")] == ["SL", "Item-kNN", "my own"]
+    assert [metric_name(name) for name in ("ndcg@20", "hit_rate@5", "mrr")] == ["NDCG@20", "Hit rate@5", "MRR"]
