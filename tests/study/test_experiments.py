@@ -8,7 +8,6 @@ from dslstudy.study.experiments import (
     SWEEP_SEEDS,
     TEMPERATURE,
     baseline_runs,
-    health_reference_runs,
     loss_comparison,
     negatives_sweep,
     softmax_run,
@@ -36,13 +35,6 @@ def test_runs_of_a_comparison_differ_in_nothing_but_the_seed(profile):
         assert [config.seed for config in configs] == list(profile.seeds)
         assert len({str(config.to_dict() | {"seed": None}) for config in configs}) == 1
         assert {config.dataset for config in configs} == {profile.dataset}
-
-
-def test_the_reference_is_the_paper_profiles_comparison():
-    reference, compared = health_reference_runs(), loss_comparison(PROFILES["paper"])
-    assert {loss: keys(configs) for loss, configs in reference.items()} == {
-        loss: keys(configs) for loss, configs in compared.items()
-    }
 
 
 def test_baselines_take_the_split_that_is_asked_for():
