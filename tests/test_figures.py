@@ -92,9 +92,12 @@ def test_in_time_counts_every_interaction():
     assert sum(heights) == 90
 
 
-def test_head_dependence_joins_the_two_splits():
-    (ax,) = drawn(data.draw_head_dependence({"EASE": (0.4, 0.1)}, metric="NDCG@20"))
+def test_head_dependence_joins_the_two_splits_and_keeps_its_labels_apart():
+    (ax,) = drawn(data.draw_head_dependence({"EASE": (0.4, 0.1), "kNN": (0.3, 0.099)}, metric="NDCG@20"))
     assert list(ax.lines[0].get_ydata()) == [0.4, 0.1]
+    height = {text.get_text(): text.get_position()[1] for text in ax.texts}
+    assert height["0.099  kNN"] == 0.099
+    assert height["0.100  EASE"] > 0.099 + 0.02
 
 
 def test_training_curves_mark_the_epoch_selected():

@@ -1,6 +1,7 @@
 """Figures of the chapter *Data and splits*: the long tail, the splits, what a metric sees."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -158,18 +159,25 @@ def draw_head_dependence(
         splits: the splits' names.
         metric: how the metric is called.
     """
-    figure = Figure(figsize=(WIDTH, 2.4))
+    figure = Figure(figsize=(WIDTH, 2.8))
     ax = figure.subplots()
-    for colour, (name, values) in zip(CYCLE, metrics.items(), strict=False):
-        ax.plot([0, 1], values, "o-", color=colour)
-        for place, value, side in ((0, values[0], "right"), (1, values[1], "left")):
-            words = f"{value:.3f}" if side == "right" else f"{value:.3f}  {name}"
-            shift = -8 if side == "right" else 8
-            ax.annotate(
-                words, (place, value), (shift, 0), textcoords="offset points", color=colour, ha=side, va="center"
-            )
+    values = np.array(list(metrics.values()))
+    heights = np.stack([_apart(column, 0.075 * values.max()) for column in values.T], axis=1)
+    for colour, (name, ends), (left, right) in zip(CYCLE, metrics.items(), heights, strict=False):
+        ax.plot([0, 1], ends, "o-", color=colour)
+        ax.text(-0.03, left, f"{ends[0]:.3f}", color=colour, ha="right", va="center")
+        ax.text(1.03, right, f"{ends[1]:.3f}  {name}", color=colour, ha="left", va="center")
     ax.set_xticks([0, 1], splits)
     ax.set(ylabel=metric, xlim=(-0.5, 1.7))
     ax.set_ylim(bottom=0)
     ax.grid(axis="x", visible=False)
     return figure
+
+
+def _apart(values: NDArray[np.float64], least: float) -> NDArray[np.float64]:
+    """Heights for labels of these values, moved up where they would come closer to each other than ``least``."""
+    heights = values.astype(np.float64)
+    order = np.argsort(values, kind="stable")
+    for below, above in pairwise(order):
+        heights[above] = max(heights[above], heights[below] + least)
+    return heights
