@@ -9,6 +9,8 @@ import nbformat
 from dslstudy.book.chapters import read_notebook
 from dslstudy.book.layout import Layout
 
+INJECTED = "injected-parameters"  # papermill's tag
+
 
 def lay_out(layout: Layout, copies: Mapping[str, Path]) -> None:
     """Fill the stage anew.
@@ -28,13 +30,14 @@ def lay_out(layout: Layout, copies: Mapping[str, Path]) -> None:
 
 def presentable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """An executed notebook without papermill's marks, showing the parameters that were used, not their defaults."""
-    injected = any("injected-parameters" in tags(cell) for cell in notebook.cells)
-    notebook.cells = [cell for cell in notebook.cells if not (injected and "parameters" in tags(cell))]
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
-        if "injected-parameters" in tags(cell):
-            cell.source = cell.source.removeprefix("# Parameters\n")
+    (defaults, used) = ([cell for cell in notebook.cells if tag in tags(cell)] for tag in ("parameters", INJECTED))
+    if used:
+        notebook.cells = [cell for cell in notebook.cells if cell not in defaults]
+        used[0].source = used[0].source.removeprefix("# Parameters\n")
+        # the chapter's wish to hide or remove its parameters holds for those in their place
+        used[0].metadata["tags"] = [INJECTED, *(tag for cell in defaults for tag in tags(cell) if tag != "parameters")]
+    for part in (notebook, *notebook.cells):
+        part.metadata.pop("papermill", None)
     return notebook
 
 
