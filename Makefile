@@ -21,7 +21,7 @@ book: $(READY)
 	$(BIN)/dslstudy book --profile $(PROFILE) --jobs $(JOBS)
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 	OMP_NUM_THREADS=1 $(BIN)/python tests/run_notebooks.py --jobs $(JOBS)
 
 lint: $(READY)
