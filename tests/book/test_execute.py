@@ -109,12 +109,6 @@ def test_parameters_are_checked_before_anything_runs(book, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_force_executes_unchanged_notebooks(book):
-    book.notebook("a", "print(1)")
-    book.execute()
-    assert "[1/1] a: executing (asked for)" in book.execute(force=True)
-
-
 def process_is_gone(pid):
     try:
         with open(f"/proc/{pid}/stat") as stream:  # noqa: PTH123

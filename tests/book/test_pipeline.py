@@ -128,16 +128,17 @@ def test_mathjax_comes_with_its_fonts_and_licence(rendered):
     assert f"_static/{mathjax.FOLDER}/{mathjax.SCRIPT}" in page
 
 
-def test_the_second_build_reuses_and_single_chapters_are_rendered_into_the_whole(rendered):
+def test_a_single_chapter_is_rendered_into_the_whole_or_into_a_draft(rendered):
     """``--only`` with all others up to date gives the book; with others missing, a draft."""
-    result = run(rendered, "--only", "b")
+    result = run(rendered, "--only", "b", "--force")
     assert result.exit_code == 0, result.output
-    assert "[1/1] b: reused" in result.stderr
+    assert "[1/1] b: executing (asked for)" in result.stderr
     assert result.stdout.strip() == str(rendered.layout.html / "index.html")
     (rendered.layout.executed("smoke") / "a.json").unlink()
     (rendered.layout.executed("smoke") / "a.ipynb").unlink()
     result = run(rendered, "--only", "b")
     assert result.exit_code == 0, result.output
+    assert "[1/1] b: reused" in result.stderr
     assert "a draft, because these are not executed or out of date: a" in result.stderr
     assert result.stdout.strip() == str(rendered.layout.draft / "index.html")
 
