@@ -212,7 +212,7 @@ class Study:
             cost={
                 "seconds": round(run.seconds, 3),
                 "peak_memory_mb": round(peak_memory_mb(self.device), 1),
-                "interactions_per_second": round(epochs * len(split.train) / run.seconds) if run.seconds else None,
+                "interactions_per_second": round(epochs * len(split.train) / run.seconds) if epochs else None,
                 "stack": stack,
             },
             selection={

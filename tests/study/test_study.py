@@ -21,6 +21,7 @@ def test_baselines_are_runs_too(study, backbone):
     (record,) = study.obtain([config])
     assert 0 < record.test["ndcg@20"] < 1
     assert record.selection["epochs"] == 0
+    assert record.cost["interactions_per_second"] is None
     with pytest.raises(InputError, match="no embedding tables"):
         study.train(config)
 
