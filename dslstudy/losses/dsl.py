@@ -1,8 +1,7 @@
 """The Dual-scale Softmax Loss (DSL): a softmax loss whose sharpness is inferred from the sampled competition.
 
-A *reconstruction* from the paper's abstract, made without its full text or any code of its authors; readings R1 to R5 are
-ours.
-Derived in the chapters "The kappa branch", "The competition-aware branch" and "DSL".
+A *reconstruction* from the paper's abstract, made without its full text or any code of its authors; the readings R1 to
+R5 are ours. Derived in the chapters "The kappa branch", "The competition-aware branch" and "DSL".
 """
 
 from __future__ import annotations
