@@ -10,7 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from dslstudy.figures.style import BLACK, BLUE, GREEN, GREY, ORANGE, SKY, VERMILION, WIDTH, label_panels
+from dslstudy.figures.style import (
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    LIGHT_GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    WIDTH,
+    label_panels,
+)
 from dslstudy.metrics.significance import mean_interval
 
 _FAMILIES = {
@@ -24,14 +36,24 @@ def _numbers(values: ArrayLike) -> NDArray[np.float64]:
     return np.asarray(values, dtype=float)
 
 
-def _band(ax: Axes, x: ArrayLike, values: ArrayLike, *, colour: str, marker: str, label: str, scale: float = 1) -> None:
+def _band(
+    ax: Axes,
+    x: ArrayLike,
+    values: ArrayLike,
+    *,
+    colour: str,
+    marker: str,
+    label: str,
+    scale: float = 1,
+    alpha: float = 0.2,
+) -> None:
     """Mean over the last axis with its 95 % t interval as a band; values (len(x), n)."""
     x, values = _numbers(x), scale * _numbers(values)
     intervals = [mean_interval(row) if len(row) > 1 else None for row in values]
     ax.plot(x, values.mean(1), color=colour, marker=marker, label=label)
     if all(intervals):
         low, high = ([getattr(i, end) for i in intervals] for end in ("low", "high"))
-        ax.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+        ax.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0)
 
 
 # The kappa branch
@@ -219,14 +241,14 @@ def draw_temperatures(
         _plain_ticks(axis)
     left.set(xlabel="intensity $I_i$", ylabel=r"temperature $\tau_i$", title="one batch")
     right.set(xlabel=r"temperature $\tau_i$", ylabel="instances", title="distribution")
-    left.legend(loc="upper left")
+    left.legend(loc="lower right")
     label_panels([left, right])
     return figure
 
 
-def _plain_ticks(axis: Axis) -> None:
-    """Round numbers instead of powers of ten on a logarithmic axis that spans about one decade."""
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0)))
+def _plain_ticks(axis: Axis, digits: Sequence[float] = (1, 2, 3, 5)) -> None:
+    """Plain numbers instead of powers of ten on a logarithmic axis, at these leading digits."""
+    axis.set_major_locator(LogLocator(subs=digits))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
 
@@ -247,7 +269,7 @@ def draw_spread(curves: Mapping[str, Mapping[float, ArrayLike]], *, tau: float) 
             colour, style = (BLUE, "-") if common else (VERMILION, "--")
             ax.plot(np.arange(1, len(share) + 1), share, color=colour, linestyle=style, label=name)
         ax.set_xscale("log")
-        _plain_ticks(ax.xaxis)
+        _plain_ticks(ax.xaxis, digits=[1])
         ax.set(xlabel="$k$ hardest negatives", title=label, ylim=(0, 1.03))
         ax.legend(loc="upper left")
     axes[0, 0].set_ylabel("share of the gradient")
@@ -277,9 +299,173 @@ def draw_deciles(panels: Mapping[str, Mapping[int, Sequence[ArrayLike]]]) -> Fig
                 x, estimate, yerr=error, color=colour, marker=marker, markersize=4, linewidth=1.2, label=f"$m$ = {size}"
             )
         ax.axhline(1.0, color=GREY, linewidth=1)
-        ax.set(xlabel=f"tenth of the {label.split()[0]}, from few to many interactions", title=label)
+        ax.set(xlabel="tenth, from few to many interactions", title=label)
         ax.set_xticks(range(1, 11))
     axes[0, 0].set_ylabel(r"mean of $\tau_i / \tau$")
     axes[0, -1].legend()
     label_panels(axes[0])
+    return figure
+
+
+# The direction of the gradient
+
+
+def draw_alignment(
+    epochs: Sequence[int],
+    curves: Mapping[str, Mapping[str, ArrayLike]],
+    validation: Mapping[str, ArrayLike],
+) -> Figure:
+    """Alignment during training, each loss at its own models.
+
+    Args:
+        epochs: of the checkpoints, (E,).
+        curves: metric -> loss -> cosines, (E, seeds).
+        validation: loss -> validation NDCG@20 after every epoch, (epochs, seeds).
+
+    Returns:
+        One panel for each metric and one for the validation; bands are 95 % intervals over seeds.
+    """
+    figure, axes = plt.subplots(1, len(curves) + 1, figsize=(WIDTH, 2.9))
+    for ax, (target, of_loss) in zip(axes, curves.items(), strict=False):
+        for name, values in of_loss.items():
+            colour, marker = _LOSSES[name]
+            _band(ax, epochs, values, colour=colour, marker=marker, label=name)
+        ax.axhline(0.0, color=GREY, linewidth=1)
+        ax.set(xlabel="epoch", title=f"{target} NDCG")
+    for name, values in validation.items():
+        colour, _ = _LOSSES[name]
+        _band(axes[-1], np.arange(1, len(values) + 1), values, colour=colour, marker="", label=name)
+    axes[-1].set(xlabel="epoch", title="validation")
+    axes[0].set_ylabel("cosine")
+    axes[0].legend()
+    label_panels(axes)
+    return figure
+
+
+_LOSSES = {
+    "SL": (BLUE, "o"),
+    "DSL": (VERMILION, "D"),
+    "alpha = -0.3": (ORANGE, "v"),
+    "alpha = +0.3": (ORANGE, "^"),
+    "beta = +0.2": (GREEN, "s"),
+    "gamma = +0.2": (PURPLE, "P"),
+    "gamma = -0.2": (PURPLE, "X"),
+    "force only": (SKY, "<"),
+    "spread only": (SKY, "d"),
+    "SL, 0.3": (BLACK, ">"),
+    "smoothed test NDCG": (GREY, ""),
+    "random": (LIGHT_GREY, ""),
+}
+
+
+def _symbols(name: str) -> str:
+    """A loss's name with Greek letters."""
+    for letter in ("alpha", "beta", "gamma"):
+        name = name.replace(f"{letter} = ", rf"$\{letter}$ = ")
+    return name.replace("SL, ", r"SL, $\tau$ = ").replace("-0", "−0")
+
+
+def draw_alignment_plane(
+    panels: Mapping[str, Mapping[str, Sequence[ArrayLike]]], *, temperatures: Mapping[str, float]
+) -> Figure:
+    """Alignment with test NDCG against that with training NDCG.
+
+    Args:
+        panels: kind of model -> loss -> alignments with training and with test NDCG, (seeds,) each.
+        temperatures: the losses that are SL, with their temperatures; they are joined by a line.
+
+    Returns:
+        One panel for each kind of model.
+    """
+    rows = -(-len(panels) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(WIDTH, 2.7 * rows + 0.5), squeeze=False)
+    for ax, (title, of_loss) in zip(axes.flat, panels.items(), strict=False):
+        means = {name: tuple(float(np.mean(values)) for values in pair) for name, pair in of_loss.items()}
+        line = sorted((tau, *means[name]) for name, tau in temperatures.items())
+        ax.plot([x for _, x, _ in line], [y for _, _, y in line], color=BLUE, marker=".", label=r"SL, all $\tau$")
+        for (tau, x, y), above in ((line[0], -12), (line[-1], 6)):
+            look = {"textcoords": "offset points", "fontsize": 7.5, "ha": "center"}
+            ax.annotate(rf"$\tau$ = {tau:g}", (x, y), xytext=(0, above), **look)
+        for name, (x, y) in means.items():
+            if name in temperatures and name != "SL":
+                continue
+            colour, marker = _LOSSES[name]
+            label = r"SL, $\tau$ = 0.2" if name == "SL" else _symbols(name)
+            ax.plot(x, y, color=colour, marker=marker, markersize=7, linestyle="none", label=label)
+        ax.axhline(0.0, color=GREY, linewidth=1)
+        ax.axvline(0.0, color=GREY, linewidth=1)
+        ax.margins(0.1, 0.12)
+        ax.set_title(title)
+    for ax in axes[-1]:
+        ax.set_xlabel("alignment with training NDCG")
+    for ax in axes[:, 0]:
+        ax.set_ylabel("with test NDCG")
+    label_panels(list(axes.flat))
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    return figure
+
+
+def draw_above_line(gaps: Mapping[str, Mapping[tuple[str, int], ArrayLike]], *, models: Sequence[str]) -> Figure:
+    """Distance of each loss from the line of SL's temperatures.
+
+    Args:
+        gaps: loss -> (trained with, epoch) -> distances, (seeds,).
+        models: what the models were trained with, in the order of filled and hollow markers.
+    """
+    figure, ax = plt.subplots(figsize=(WIDTH, 3.0))
+    ticks = []
+    place = 0.0
+    for name, cases in gaps.items():
+        start = place
+        for (model, epoch), values in cases.items():
+            values = _numbers(values)
+            estimate = values.mean()
+            error = None
+            if len(values) > 1:
+                found = mean_interval(values)
+                error = [[estimate - found.low], [found.high - estimate]]
+            colour, marker = _LOSSES[name]
+            face = colour if model == models[0] else "white"
+            look = {"color": colour, "marker": marker, "markerfacecolor": face, "markersize": 5, "elinewidth": 1}
+            ax.errorbar(place, estimate, yerr=error, **look)
+            text = {"ha": "center", "fontsize": 6.5, "color": GREY, "textcoords": "offset points"}
+            ax.annotate(str(epoch), (place, 0), xycoords=("data", "axes fraction"), xytext=(0, 2), **text)
+            place += 1
+        ticks.append((start + place - 1) / 2)
+        place += 1.5
+    ax.axhline(0.0, color=GREY, linewidth=1)
+    ax.set_xticks(ticks, [_symbols(name) for name in gaps])
+    ax.grid(axis="x", visible=False)
+    ax.set_ylabel("test alignment above SL's line")
+    return figure
+
+
+def draw_steps(steps: Sequence[float], panels: Mapping[str, Mapping[str, ArrayLike]]) -> Figure:
+    """Change of NDCG after one step.
+
+    Args:
+        steps: relative lengths, (S,).
+        panels: metric -> direction -> change for each user, (S, users).
+
+    Returns:
+        One panel for each metric; bands are 95 % intervals over users.
+    """
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.4))
+    for ax, (target, of_direction) in zip(axes, panels.items(), strict=True):
+        reach = [0.0]
+        for name, values in of_direction.items():
+            colour, marker = _LOSSES[name]
+            _band(ax, steps, values, colour=colour, marker=marker, label=_symbols(name), scale=100, alpha=0.1)
+            if name != "smoothed test NDCG":
+                reach += [100 * float(row.mean()) for row in _numbers(values)]
+        ax.axhline(0.0, color=GREY, linewidth=1)
+        ax.set_xscale("log")
+        _plain_ticks(ax.xaxis, digits=(1, 2, 5))
+        span = max(reach) - min(reach)
+        ax.set_ylim(min(reach) - 0.25 * span, max(reach) + 0.6 * span)
+        ax.set(xlabel="length of the step (relative)", title=f"{target} NDCG@20")
+    axes[0].set_ylabel("change (points)")
+    label_panels(axes)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
