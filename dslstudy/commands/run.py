@@ -42,7 +42,12 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 @click.command("run")
 @click.option("--dataset", required=True, help="Name of a data set (see `dslstudy data list`) or path of your own.")
 @click.option("--split", default="default", show_default=True, help="published, iid, popularity-shift or temporal.")
-@click.option("--backbone", default="mf", show_default=True, help="mf; or a baseline: popularity, item-knn, ease.")
+@click.option(
+    "--backbone",
+    default="mf",
+    show_default=True,
+    help="mf, lightgcn or xsimgcl; or a baseline: popularity, item-knn, ease.",
+)
 @click.option("--loss", default=None, help="bpr, softmax, bsl, psl or dsl.  [default: softmax; none for a baseline]")
 @click.option(
     "--set",

@@ -2,16 +2,15 @@
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dslstudy.data.fetch import cache_dir, replacing
 from dslstudy.errors import InputError
 from dslstudy.study.config import RunConfig
 
@@ -173,24 +172,8 @@ def _read(path: Path) -> Record:
         raise InputError(f"the record {path} is damaged ({error}); delete it and run again") from error
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its place when the block ends well, and vanishes otherwise."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def user_store() -> RunStore:
     """The store of this machine's user, where new records go unless told otherwise."""
-    from dslstudy.data.fetch import cache_dir
-
     return RunStore(cache_dir() / "runs")
 
 

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from dslstudy import __version__
 from dslstudy.data import Split, load_split
+from dslstudy.data.fetch import replacing
 from dslstudy.data.registry import dataset_names
 from dslstudy.engine.ranking import TrainedRun, train, training_device
 from dslstudy.errors import InputError
@@ -22,7 +23,7 @@ from dslstudy.models import model_class
 from dslstudy.study.config import RunConfig
 from dslstudy.study.profiles import Profile, get_profile
 from dslstudy.study.provenance import code_commit, code_fingerprint, environment, peak_memory_mb
-from dslstudy.study.store import Record, RunStore, committed_store, replacing, user_store
+from dslstudy.study.store import Record, RunStore, committed_store, user_store
 
 SELECTION_METRIC = "ndcg@20"
 #: runs trained together on a GPU; on the CPU one at a time, so that a kill loses one run at most

@@ -9,10 +9,10 @@ import time
 import numpy as np
 import pytest
 
+from dslstudy.data.fetch import replacing
 from dslstudy.errors import InputError
 from dslstudy.study import RunConfig, RunStore, open_study
 from dslstudy.study import provenance as provenance_module
-from dslstudy.study.store import replacing
 
 TINY = {
     "dataset": "synthetic-ranking",
