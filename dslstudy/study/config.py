@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from dslstudy.engine.config import TrainingConfig, require_number, require_one_of
 from dslstudy.engine.objectives import OBJECTIVES
@@ -27,6 +27,8 @@ class RunConfig(TrainingConfig):
     The other attributes are those of :class:`~dslstudy.engine.config.TrainingConfig`; a baseline (``popularity``,
     ``item-knn``, ``ease``) has the loss ``none`` and keeps its hyperparameters in ``backbone_parameters``.
     """
+
+    task: ClassVar[str] = "ranking"
 
     dataset: str
     split: str = "default"

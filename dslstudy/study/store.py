@@ -1,9 +1,13 @@
-"""The store: run records on disk, one JSON file per run, per-user metrics beside it (book: Data and splits)."""
+"""The store: run records on disk, one JSON file per run, its arrays beside it (book: Data and splits).
+
+A ranking run keeps the metrics of every user, a click run the prediction for every row: what a paired test needs.
+"""
 
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,10 +15,14 @@ from typing import Any
 import numpy as np
 
 from dslstudy.data.fetch import cache_dir, replacing
+from dslstudy.engine.config import require_one_of
 from dslstudy.errors import InputError
 from dslstudy.study.config import RunConfig
 
 SCHEMA = 1
+AnyConfig = RunConfig
+#: task -> what its runs are written down as
+CONFIGS = {RunConfig.task: RunConfig}
 
 
 @dataclass(frozen=True)
@@ -35,7 +43,7 @@ class Record:
         path: where the record lies, if it lies anywhere yet.
     """
 
-    config: RunConfig
+    config: AnyConfig
     data: Mapping[str, Any]
     code: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -53,6 +61,11 @@ class Record:
         return self.config.key
 
     @property
+    def task(self) -> str:
+        """``ranking`` or ``clicks``."""
+        return self.config.task
+
+    @property
     def stale(self) -> bool:
         """Whether the code that decides this run's result has changed since it was made."""
         from dslstudy.study.provenance import code_fingerprint
@@ -60,7 +73,7 @@ class Record:
         return self.code["fingerprint"] != code_fingerprint(self.config)
 
     def per_user(self, metric: str) -> np.ndarray:
-        """One test metric for every evaluated user, in ascending order of user ids.
+        """One test metric of a ranking run for every evaluated user, in ascending order of user ids.
 
         Args:
             metric: e.g. ``ndcg@20``; ``users`` gives the ids.
@@ -68,24 +81,28 @@ class Record:
         Raises:
             InputError: no such metric was kept, or its file is missing or damaged.
         """
+        return self.array(metric)
+
+    def array(self, name: str) -> np.ndarray:
+        """One of the arrays kept beside the record.
+
+        Args:
+            name: a metric of a ranking run, or what :mod:`dslstudy.study.click_rows` keeps of a click run.
+
+        Raises:
+            InputError: no such array was kept, or the file is missing or damaged.
+        """
         if self.path is None:
-            raise InputError(f"run {self.key} has not been stored, so its per-user metrics are not on disk")
-        file = self.path.with_suffix(".npz")
-        try:
-            with np.load(file) as arrays:
-                if metric not in arrays:
-                    raise InputError(f"{file.name} keeps {', '.join(arrays)}, not {metric!r}")
-                return arrays[metric]
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{file} is missing or damaged; delete {self.path} and run again") from error
+            raise InputError(f"run {self.key} has not been stored, so its arrays are not on disk")
+        (values,) = read_arrays(self.path.with_suffix(".npz"), [name], mend=f"delete {self.path} and run again")
+        return values
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return {
             "schema": SCHEMA,
             "key": self.key,
+            "task": self.task,
             "title": self.config.title,
             "config": self.config.to_dict(),
             "data": dict(self.data),
@@ -96,7 +113,7 @@ class Record:
             "history": self.history,
             "validation": dict(self.validation),
             "test": dict(self.test),
-            "per_user": f"{self.key}.npz",
+            "arrays": f"{self.key}.npz",
             "finished": self.finished,
         }
 
@@ -109,7 +126,9 @@ class Record:
         """
         if values.get("schema") != SCHEMA:
             raise InputError(f"{path}: record of schema {values.get('schema')!r}, this version reads {SCHEMA}")
-        config = RunConfig.from_dict(values["config"])
+        task = values.get("task", "ranking")  # the only one there was when the first records were written
+        require_one_of("task of a record", task, CONFIGS)
+        config = CONFIGS[task].from_dict(values["config"])
         if values["key"] != config.key:
             raise InputError(f"{path}: the record's key {values['key']} does not fit its configuration ({config.key})")
         names = ("data", "code", "environment", "cost", "selection", "history", "validation", "test", "finished")
@@ -129,41 +148,85 @@ class RunStore:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser()
 
-    def path(self, config: RunConfig) -> Path:
+    def path(self, config: AnyConfig) -> Path:
         """Where the record of a run lies or would lie."""
         folder = "".join(c if c.isalnum() or c in "-_." else "_" for c in config.dataset).strip("._") or "data"
         return self.root / folder / f"{config.key}.json"
 
-    def get(self, config: RunConfig) -> Record | None:
+    def get(self, config: AnyConfig) -> Record | None:
         """The record of a run, or ``None``.
 
         Raises:
             InputError: the file is there but damaged.
         """
         path = self.path(config)
-        return _read(path) if path.exists() else None
+        return read_record(path) if path.exists() else None
 
-    def put(self, record: Record, per_user: Mapping[str, np.ndarray]) -> Record:
-        """Write a record and its per-user metrics; returns the record with its path."""
+    def put(self, record: Record, arrays: Mapping[str, np.ndarray]) -> Record:
+        """Write a record and the arrays beside it; returns the record with its path.
+
+        Args:
+            record: of a finished run.
+            arrays: name -> array; integers are kept as int32, or as they are if they are smaller, other numbers as
+                float32.
+        """
         path = self.path(record.config)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{name: _compact(values) for name, values in per_user.items()})
+        write_arrays(path.with_suffix(".npz"), arrays)
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(record.to_dict(), indent=1) + "\n", encoding="utf-8")
-        return _read(path)
+        return read_record(path)
+
+    def paths(self) -> list[Path]:
+        """Where the records lie, in a fixed order."""
+        return sorted(self.root.glob("*/*.json"))
 
     def __iter__(self) -> Iterator[Record]:
         """All records, in a fixed order."""
-        for path in sorted(self.root.glob("*/*.json")):
-            yield _read(path)
+        yield from map(read_record, self.paths())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays into one compressed file, all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{name: _compact(values) for name, values in arrays.items()})
+
+
+def read_arrays(path: Path, names: Sequence[str], *, mend: str) -> list[np.ndarray]:
+    """Some of the arrays in one file.
+
+    Args:
+        path: what :func:`write_arrays` wrote.
+        names: of the arrays.
+        mend: what to do about a damaged file, for the message.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no such array.
+    """
+    try:
+        with np.load(path) as arrays:
+            for name in names:
+                if name not in arrays:
+                    raise InputError(f"{path.name} keeps {', '.join(arrays)}, not {name!r}")
+            return [arrays[name] for name in names]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is missing or damaged; {mend}") from error
 
 
 def _compact(values: np.ndarray) -> np.ndarray:
-    return values.astype(np.int32 if np.issubdtype(values.dtype, np.integer) else np.float32)
+    if not np.issubdtype(values.dtype, np.integer):
+        return values.astype(np.float32)
+    return values if values.dtype.itemsize < 4 else values.astype(np.int32)
 
 
-def _read(path: Path) -> Record:
+def read_record(path: Path) -> Record:
+    """The record in a file.
+
+    Raises:
+        InputError: it is damaged, or of a later version.
+    """
     try:
         return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), path)
     except (OSError, KeyError, TypeError, ValueError) as error:

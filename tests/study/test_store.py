@@ -13,6 +13,7 @@ from dslstudy.data.fetch import replacing
 from dslstudy.errors import InputError
 from dslstudy.study import RunConfig, RunStore, open_study
 from dslstudy.study import provenance as provenance_module
+from dslstudy.study.store import committed_store, read_arrays, write_arrays
 
 TINY = {
     "dataset": "synthetic-ranking",
@@ -200,3 +201,30 @@ def test_ones_own_file_that_changed_is_trained_again(study, tmp_path):
     _split.cache_clear()
     (second,) = study.obtain([own])
     assert first.data["fingerprint"] != second.data["fingerprint"]
+
+
+def test_a_record_says_its_task_and_one_without_is_of_ranking(study):
+    (record,) = study.obtain([config()])
+    values = json.loads(record.path.read_text())
+    assert values.pop("task") == record.task == "ranking"
+    record.path.write_text(json.dumps(values))
+    assert study.find(config()) == record
+    record.path.write_text(json.dumps(values | {"task": "rankings"}))
+    with pytest.raises(InputError, match="did you mean 'ranking'"):
+        study.find(config())
+
+
+def test_committed_records_can_be_read():
+    records = list(committed_store())  # reading one checks that its key still fits its configuration
+    assert "amazon2014-health" in {record.config.dataset for record in records if record.task == "ranking"}
+
+
+def test_small_integers_stay_small(tmp_path):
+    path = tmp_path / "arrays.npz"
+    write_arrays(path, {"side": np.array([-1, 1], np.int8), "ids": np.array([3, 2**30]), "p": np.array([0.1, 0.2])})
+    side, ids, p = read_arrays(path, ["side", "ids", "p"], mend="")
+    assert (side.dtype, ids.dtype, p.dtype) == (np.int8, np.int32, np.float32)
+    assert side.tolist() == [-1, 1]
+    assert ids.tolist() == [3, 2**30]
+    with pytest.raises(InputError, match="keeps side, ids, p, not 'q'"):
+        read_arrays(path, ["q"], mend="")
