@@ -1,0 +1,1 @@
+"""Cohort-contrastive auxiliary learning: cohorts, labels, objective, and the methods it is compared with."""
