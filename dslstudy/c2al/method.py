@@ -88,7 +88,23 @@ class Context:
         return self.labels.double().mean().item()
 
 
-class WithHeads(nn.Module):
+class Surrounded(nn.Module):
+    """An encoder in the hands of a method that keeps something beside it, and throws that away on export.
+
+    Args:
+        encoder: shared encoder with the primary head.
+    """
+
+    def __init__(self, encoder: FMAttention) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, features: Sequence[Tensor]) -> Any:
+        """Logits (batch,) of the primary head."""
+        return self.encoder(features)
+
+
+class WithHeads(Surrounded):
     """An encoder with its primary head, and further heads that see the same h.
 
     Args:
@@ -98,8 +114,7 @@ class WithHeads(nn.Module):
     """
 
     def __init__(self, encoder: FMAttention, rates: Sequence[float], generator: torch.Generator) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder)
         self.heads = nn.Linear(encoder.hidden, len(rates))
         initialise(self.heads, generator)
         with torch.no_grad():
@@ -109,6 +124,35 @@ class WithHeads(nn.Module):
         """Logits of the primary head (batch,) and of the others (batch, heads)."""
         h = self.encoder.encode(features)
         return self.encoder.head(h).squeeze(-1), self.heads(h)
+
+
+class WithGroups(Surrounded):
+    """An encoder with one number per cohort that the loss multiplies; rows without a cohort are a group too.
+
+    Args:
+        encoder: shared encoder with the primary head.
+        weights: (K + 1,) weight of rows without a cohort, then of each cohort.
+    """
+
+    def __init__(self, encoder: FMAttention, weights: Tensor) -> None:
+        super().__init__(encoder)
+        self.register_buffer("weights", weights)
+
+
+def group_sizes(cohorts: Cohorts) -> Tensor:
+    """(K + 1,) rows without a cohort, then rows of each cohort."""
+    return torch.bincount(cohorts.cohort + 1, minlength=cohorts.num_cohorts + 1)
+
+
+def inverse_frequency(sizes: Tensor, exponent: float) -> Tensor:
+    """Weights ``n_g^-exponent`` of groups with n_g rows, with mean one over the rows; empty groups weigh nothing.
+
+    Args:
+        sizes: (G,) rows of each group.
+        exponent: 0 leaves every row its weight, 1 gives every group the same total.
+    """
+    weights = torch.where(sizes > 0, sizes.clamp(min=1).double() ** -exponent, 0.0)
+    return (weights * sizes.sum() / (weights * sizes).sum()).float()
 
 
 def prior_logit(rate: float) -> float:
@@ -156,7 +200,7 @@ class Method:
 
     def export(self, model: nn.Module) -> nn.Module:
         """The model that is used: it maps ``inputs(batch)`` to logits (b,)."""
-        return model.encoder if isinstance(model, WithHeads) else model
+        return model.encoder if isinstance(model, Surrounded) else model
 
     def parameters(self) -> dict[str, float | int | str]:
         """The hyperparameters by name."""
@@ -164,7 +208,7 @@ class Method:
 
 
 def require_weight(name: str, value: float) -> None:
-    """Refuse a weight of an auxiliary loss that is no finite number from zero up.
+    """Refuse what is no finite number from zero up.
 
     Raises:
         InputError: with the value.

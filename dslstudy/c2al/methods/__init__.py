@@ -10,6 +10,13 @@ from dslstudy.errors import InputError
 #: name in configurations -> where the class lives
 METHODS = {
     "plain": "dslstudy.c2al.methods.plain:Plain",
+    "cohort_feature": "dslstudy.c2al.methods.cohort_feature:CohortFeature",
+    "reweighting": "dslstudy.c2al.methods.reweighting:Reweighting",
+    "oversampling": "dslstudy.c2al.methods.oversampling:Oversampling",
+    "groupdro": "dslstudy.c2al.methods.groupdro:GroupDRO",
+    "one_head": "dslstudy.c2al.methods.one_head:OneHead",
+    "membership": "dslstudy.c2al.methods.membership:Membership",
+    "multi_cohort": "dslstudy.c2al.methods.multi_cohort:MultiCohort",
     "c2al": "dslstudy.c2al.methods.c2al:C2AL",
 }
 
