@@ -101,8 +101,23 @@ def _sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _read(path: Path, content: bytes) -> "pd.DataFrame":
-    """Return the known columns under their own names, no value missing, rating and timestamp as numbers."""
+def read_table(path: Path) -> tuple["pd.DataFrame", str]:
+    """Read all columns of a ``.csv``, ``.tsv`` or ``.parquet`` file; text files give text, empty where a field is.
+
+    Returns:
+        (the table, sha256 of the file).
+
+    Raises:
+        InputError: no such file, one that cannot be parsed, or one without rows.
+    """
+    content = _content(path)
+    table = _parse(path, content)
+    if len(table) == 0:
+        raise InputError(f"{path} holds a header but no rows")
+    return table.rename(columns=lambda name: str(name).strip()), _sha256(content)
+
+
+def _parse(path: Path, content: bytes) -> "pd.DataFrame":
     import pandas as pd
 
     separators = {".csv": ",", ".tsv": "\t"}
@@ -110,23 +125,26 @@ def _read(path: Path, content: bytes) -> "pd.DataFrame":
         raise InputError(f"{path} is neither .csv, .tsv nor .parquet; convert it, or rename it if it is one of these")
     try:
         if path.suffix == ".parquet":
-            table = pd.read_parquet(io.BytesIO(content))
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
-                table = pd.read_csv(
-                    io.BytesIO(content),
-                    sep=separators[path.suffix],
-                    dtype="str",
-                    keep_default_na=False,
-                    encoding="utf-8-sig",
-                    index_col=False,
-                    skipinitialspace=True,
-                )
+            return pd.read_parquet(io.BytesIO(content))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header
+            return pd.read_csv(
+                io.BytesIO(content),
+                sep=separators[path.suffix],
+                dtype="str",
+                keep_default_na=False,
+                encoding="utf-8-sig",
+                index_col=False,
+                skipinitialspace=True,
+            )
     except (ValueError, OSError, pd.errors.ParserWarning) as error:  # pandas', pyarrow's and decoding errors
         reason = " ".join(str(error).split())
         raise InputError(f"cannot parse {path} as {path.suffix[1:].upper()}: {reason}") from error
-    log = _known_columns(table, path)
+
+
+def _read(path: Path, content: bytes) -> "pd.DataFrame":
+    """Return the known columns under their own names, no value missing, rating and timestamp as numbers."""
+    log = _known_columns(_parse(path, content), path)
     if len(log) == 0:
         raise InputError(f"{path} holds a header but no interactions")
     for name in log.columns:
@@ -137,7 +155,7 @@ def _read(path: Path, content: bytes) -> "pd.DataFrame":
     if "rating" in log:
         log["rating"] = _numbers(log["rating"], path, "rating")
     if "timestamp" in log:
-        log["timestamp"] = _seconds(log["timestamp"], path)
+        log["timestamp"] = read_seconds(log["timestamp"], path)
     return log
 
 
@@ -182,8 +200,12 @@ def _numbers(values: "pd.Series", path: Path, name: str) -> "pd.Series":
     return numbers
 
 
-def _seconds(values: "pd.Series", path: Path) -> "pd.Series":
-    """Return whole seconds since 1970 from numbers or dates."""
+def read_seconds(values: "pd.Series", path: Path) -> "pd.Series":
+    """Return whole seconds since 1970 from numbers or ISO dates.
+
+    Raises:
+        InputError: a value is neither.
+    """
     import pandas as pd
 
     if not pd.api.types.is_datetime64_any_dtype(values):

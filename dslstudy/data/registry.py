@@ -64,7 +64,7 @@ class DatasetSpec:
     Attributes:
         name: the name used everywhere.
         title: for people.
-        task: "ranking".
+        task: "ranking", or "clicks" for what is a click log only; see :attr:`clicks`.
         forms: file sets that hold the data, the preferred one first; empty for a generated data set.
         licence: in short.
         terms: what one may do with it, and where that is written.
@@ -80,6 +80,8 @@ class DatasetSpec:
         min_rating: ratings below this are no interactions; None: all count.
         k_core: iterative k-core filter; 0: none here (a published split was filtered by its publisher).
         generator: parameters of the generator, for a generated data set.
+        clicks: how it is read as a click log (:func:`dslstudy.data.click_spec.click_spec`), or empty if it is none; a
+            ranking data set may be both.
     """
 
     name: str
@@ -100,13 +102,24 @@ class DatasetSpec:
     k_core: int = 0
     forms: tuple[Form, ...] = ()
     generator: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    clicks: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """What it can be used for: "ranking", "clicks" or both."""
+        return tuple(dict.fromkeys((self.task, *(["clicks"] if self.clicks else []))))
 
 
 @cache
-def registry() -> Mapping[str, DatasetSpec]:
-    """Return all entries by name, in the order of the file."""
+def registry(task: str | None = "ranking") -> Mapping[str, DatasetSpec]:
+    """Return the entries by name, in the order of the file.
+
+    Args:
+        task: "ranking" or "clicks" for the entries that serve it, None for all.
+    """
     tables = tomllib.loads(REGISTRY_FILE.read_text(encoding="utf-8"))["datasets"]
-    return MappingProxyType({name: _spec(name, dict(table)) for name, table in tables.items()})
+    specs = {name: _spec(name, dict(table)) for name, table in tables.items()}
+    return MappingProxyType({name: spec for name, spec in specs.items() if task is None or task in spec.tasks})
 
 
 @cache
@@ -115,9 +128,9 @@ def default_dataset() -> str:
     return tomllib.loads(REGISTRY_FILE.read_text(encoding="utf-8"))["default"]
 
 
-def dataset_names() -> tuple[str, ...]:
-    """Return the names of all data sets, in the order of the registry."""
-    return tuple(registry())
+def dataset_names(task: str | None = "ranking") -> tuple[str, ...]:
+    """Return the names of the data sets that serve a task (None: of all), in the order of the registry."""
+    return tuple(registry(task))
 
 
 def dataset_spec(name: str) -> DatasetSpec:
@@ -126,7 +139,7 @@ def dataset_spec(name: str) -> DatasetSpec:
     Raises:
         InputError: unknown name; the message lists the nearest ones.
     """
-    known = registry()
+    known = registry(None)
     if name not in known:
         raise InputError(f"unknown data set {name!r}: {nearest(name, known)}")
     return known[name]
@@ -148,4 +161,5 @@ def _spec(name: str, table: dict[str, Any]) -> DatasetSpec:
         for form in table.pop("forms", ())
     )
     generator = MappingProxyType(table.pop("generator", {}))
-    return DatasetSpec(name=name, forms=forms, generator=generator, **table)
+    clicks = MappingProxyType(table.pop("clicks", {}))
+    return DatasetSpec(name=name, forms=forms, generator=generator, clicks=clicks, **table)
