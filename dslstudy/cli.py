@@ -12,6 +12,7 @@ from dslstudy.errors import InputError
 COMMANDS = {
     "data": "List, fetch, describe and verify the data sets.",
     "run": "Train one run and print its record.",
+    "audit": "Train stored records again and report the differences.",
     "book": "Execute the notebooks and build the book.",
 }
 

@@ -1,0 +1,195 @@
+"""An audit passes what is true and catches what was altered, whichever file was altered."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from dslstudy.cli import cli
+from dslstudy.errors import InputError
+from dslstudy.study import RunConfig, RunStore, open_study, provenance
+from dslstudy.study.audit import ABSOLUTE, ELSEWHERE, SAME_MACHINE, audit, compare, draw, survey
+
+CONFIGS = [
+    RunConfig(dataset="synthetic-ranking", embedding_size=8, num_negatives=16, batch_size=256, epochs=3, seed=0),
+    RunConfig(dataset="synthetic-ranking", embedding_size=8, num_negatives=16, batch_size=256, epochs=3, seed=1),
+    RunConfig(dataset="synthetic-ranking", backbone="ease", loss="none"),
+]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("made")
+    open_study("smoke", store=root, progress=False).obtain(CONFIGS)
+    return root
+
+
+@pytest.fixture
+def store(made, tmp_path):
+    """A copy of the records that a test may spoil."""
+    shutil.copytree(made, tmp_path / "store")
+    return RunStore(tmp_path / "store")
+
+
+def files(store):
+    return {path: path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
+
+
+def alter(store, change, config=CONFIGS[0]):
+    path = store.path(config)
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+    return path
+
+
+def run(store, *words):
+    return CliRunner().invoke(cli, ["audit", "--store", str(store.root), "--quiet", "--device", "cpu", *words])
+
+
+def test_true_records_pass_to_the_bit_and_stay_as_they_are(store, tmp_path):
+    before = files(store)
+    records = draw(survey(store), 5)
+    assert {record.key for record in records} == {config.key for config in CONFIGS}
+    findings = list(audit(records, scratch=tmp_path / "scratch", progress=False))
+    assert all(finding.passed and finding.identical for finding in findings)
+    assert {each.metric for each in findings[0].differences} == set(records[0].test)
+    assert files(store) == before
+
+
+def test_a_tampered_number_is_caught(store, tmp_path):
+    def better(values):
+        values["test"]["ndcg@20"] *= 1.1
+
+    alter(store, better)
+    found = {finding.record.key: finding for finding in audit(draw(survey(store), 9), scratch=tmp_path, progress=False)}
+    bad = found.pop(CONFIGS[0].key)
+    assert not bad.passed
+    assert [each.metric for each in bad.differences if not each.within] == ["ndcg@20"]
+    assert any("kept values give ndcg@20" in complaint for complaint in bad.complaints)
+    assert all(finding.passed for finding in found.values())
+
+
+def test_tampered_values_of_users_are_caught(store, tmp_path):
+    path = store.path(CONFIGS[0]).with_suffix(".npz")
+    with np.load(path) as arrays:
+        values = dict(arrays)
+    values["recall@20"] = values["recall@20"] + np.float32(0.01)
+    np.savez_compressed(path, **values)
+    (finding,) = audit([store.get(CONFIGS[0])], scratch=tmp_path, progress=False)
+    assert all(each.within for each in finding.differences)
+    assert len(finding.complaints) == 1
+    assert re.match(r"the kept values give recall@20 0\.\d+, the record says 0\.\d+", finding.complaints[0])
+    path.unlink()
+    (finding,) = audit([store.get(CONFIGS[0])], scratch=tmp_path, progress=False)
+    assert not finding.passed
+    assert "missing or damaged" in finding.complaints[0]
+
+
+def test_other_data_missing_metrics_and_values_that_are_no_numbers_fail(store):
+    record = store.get(CONFIGS[0])
+    assert compare(record, record).passed
+    other = replace(record, data=record.data | {"fingerprint": "0"})
+    assert "the data are not those" in compare(record, other).complaints[0]
+    fewer = {name: value for name, value in record.test.items() if name != "mrr@20"}
+    assert compare(replace(record, test=fewer), record).complaints == ["the record lacks mrr@20"]
+    assert compare(record, replace(record, test=fewer)).complaints == ["training again gave no mrr@20"]
+    broken = compare(record, replace(record, test=record.test | {"mrr@20": float("nan")}))
+    assert [each.metric for each in broken.differences if not each.within] == ["mrr@20"]
+
+
+def test_another_machine_is_allowed_more(store):
+    record = store.get(CONFIGS[0])
+    value = record.test["ndcg@20"]
+    near = replace(record, test=record.test | {"ndcg@20": value + 0.03 * value + ABSOLUTE["ranking"]})
+    assert SAME_MACHINE["ranking"] < 0.03 < ELSEWHERE["ranking"]
+    assert not compare(record, near).passed
+    assert compare(record, replace(near, environment=record.environment | {"device": "another"})).passed
+
+
+def test_stale_and_damaged_records_are_listed_and_not_drawn(store, monkeypatch):
+    def older(values):
+        values["code"]["fingerprint"] = "0" * 12
+
+    stale = alter(store, older)
+    damaged = store.path(CONFIGS[1])
+    damaged.write_text(damaged.read_text()[:100])
+    states = {entry.path: entry.state for entry in survey(store)}
+    assert states == {stale: "stale", damaged: "damaged", store.path(CONFIGS[2]): "current"}
+    assert [record.key for record in draw(survey(store), 3)] == [CONFIGS[2].key]
+    listed = run(store, "--list")
+    assert listed.exit_code == 0
+    assert "1 current, 1 stale, 1 damaged" in listed.output
+    assert {row["state"] for row in json.loads(run(store, "--list", "--json").output)} == set(states.values())
+    monkeypatch.setattr(provenance, "code_fingerprint", lambda _: "1" * 12)
+    with pytest.raises(InputError, match="all 2 readable records are stale"):
+        draw(survey(store), 3)
+
+
+def test_the_draw_is_seeded_and_reaches_every_record(store):
+    entries = survey(store)
+    keys = [[record.key for record in draw(entries, 2, seed=seed)] for seed in range(20)]
+    assert keys[3] == [record.key for record in draw(entries, 2, seed=3)]
+    assert {key for pair in keys for key in pair} == {config.key for config in CONFIGS}
+    with pytest.raises(InputError, match="at least 1"):
+        draw(entries, 0)
+    with pytest.raises(InputError, match="no records here"):
+        draw(survey(RunStore(store.root / "none")), 2)
+
+
+def test_an_interrupted_audit_goes_on(store, tmp_path):
+    records = draw(survey(store), 3)
+    first = next(iter(audit(records, scratch=tmp_path / "scratch", progress=False)))
+    stamp = first.again.path.stat().st_mtime_ns
+    findings = list(audit(records, scratch=tmp_path / "scratch", progress=False))
+    assert findings[0].again.path.stat().st_mtime_ns == stamp
+    assert len(findings) == 3
+    with pytest.raises(InputError, match="holds the records to audit"):
+        next(audit(records, scratch=store.root, progress=False))
+
+
+def test_the_command_reports_and_fails_where_it_must(store, tmp_path):
+    good = run(store, "--sample", "2", "--scratch", str(tmp_path / "kept"))
+    assert good.exit_code == 0, good.output
+    assert "2 of 3 records" in good.output
+    assert "2 of 2 audited records are within tolerance" in good.output
+    assert len(list(RunStore(tmp_path / "kept"))) == 2
+
+    def better(values):
+        values["test"]["recall@20"] = 0.9
+
+    alter(store, better)
+    bad = run(store, "--sample", "3", "--scratch", str(tmp_path / "kept"))
+    assert bad.exit_code == 1
+    assert "OUTSIDE" in bad.output
+    assert "2 of 3 audited records are within tolerance" in bad.output
+    report = json.loads(run(store, "--sample", "3", "--scratch", str(tmp_path / "kept"), "--json").output)
+    failed = [finding for finding in report["findings"] if not finding["passed"]]
+    assert [finding["key"] for finding in failed] == [CONFIGS[0].key]
+    assert failed[0]["differences"]["recall@20"]["recorded"] == 0.9
+
+
+def test_a_damaged_record_makes_the_command_fail(store, tmp_path):
+    damaged = store.path(CONFIGS[0])
+    damaged.write_text("{")
+    result = run(store, "--sample", "1", "--scratch", str(tmp_path / "kept"))
+    assert result.exit_code == 1
+    assert f"DAMAGED the record {damaged}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--store", "comitted"], "use committed, user or an existing folder"),
+        (["--task", "click"], "not one of"),
+        (["--sample", "0"], "not in the range"),
+    ],
+)
+def test_bad_input(words, message):
+    result = CliRunner().invoke(cli, ["audit", *words])
+    assert result.exit_code != 0
+    assert message in result.output + str(result.exception)
