@@ -6,6 +6,7 @@ predictions, so that every bin is used even where clicks are rare, and so that t
 predictions are transformed by any increasing function. Book: "Finding cohorts".
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -189,6 +190,9 @@ DIVERGENCES: dict[str, Callable[[Array, Array, Array], Array]] = {
     "cosine": _cosine,
     "energy": _energy,
 }
+
+#: largest value of a divergence, where it has one
+LARGEST = {"js": math.log(2), "cosine": 1.0}
 
 
 def _of_pair(name: str, p: ArrayLike, q: ArrayLike, *, bins: int = BINS, smoothing: float = SMOOTHING) -> float:
