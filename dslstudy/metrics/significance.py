@@ -78,10 +78,25 @@ def paired_bootstrap(
             raise InputError("a relative difference needs a baseline above zero; compare absolute values instead")
         estimate, resampled = estimate / base, resampled / means[1]
 
+    return percentile_interval(estimate, resampled, confidence)
+
+
+def percentile_interval(estimate: float, resampled: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Percentile bootstrap interval, and the p-value of zero that it inverts.
+
+    Args:
+        estimate: the value on the data at hand.
+        resampled: (samples,) the value on each resample.
+        confidence: level of the interval.
+
+    Raises:
+        InputError: a confidence outside (0, 1).
+    """
+    _check_confidence(confidence)
     tail = (1 - confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
     beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
-    p_value = min(1.0, 2 * (1 + beyond) / (1 + samples))
+    p_value = min(1.0, 2 * (1 + beyond) / (1 + len(resampled)))
     return Interval(float(estimate), float(low), float(high), float(p_value), confidence)
 
 
