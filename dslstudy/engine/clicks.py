@@ -29,6 +29,9 @@ DECAYS = ("linear", "cosine", "constant")
 #: called with the model in training, the batch whose step is about to be taken, and the number of steps taken so far
 Probe = Callable[[nn.Module, Batch, int], None]
 
+#: share of the steps in which the step size rises from nearly zero: large ones early can leave no hidden unit alive
+WARMUP = 0.1
+
 #: rows scored at a time when no gradients are needed
 PREDICTION_ROWS = 16384
 
@@ -45,8 +48,8 @@ class ClickTrainingConfig:
         form: ``fields`` or ``embedding``, see ``FMAttention``.
         method: name of the training method.
         method_parameters: its hyperparameters; what is left out takes the method's default.
-        learning_rate: Adam's first step size.
-        decay: how the step size goes to zero over the run: ``linear`` or ``cosine``; or ``constant``.
+        learning_rate: Adam's largest step size, reached after the first tenth of the steps.
+        decay: how the step size goes to zero from there: ``linear`` or ``cosine``; or ``constant``.
         weight_decay: L2 coefficient.
         batch_size: rows per step.
         epochs: passes over the training rows. Nothing stops earlier: with a step size that ends at zero the last
@@ -102,11 +105,13 @@ class ClickTrainingConfig:
         return self.epochs * ceil(rows / self.batch_size)
 
     def step_size(self, step: int, steps: int) -> float:
-        """Adam's step size in the given one of all steps, counted from 0."""
-        if self.decay == "constant":
-            return self.learning_rate
-        done = step / steps
-        return self.learning_rate * (1 - done if self.decay == "linear" else (1 + cos(pi * done)) / 2)
+        """Adam's step size in the given one of all steps, counted from 0: warm-up, then decay to zero."""
+        warming = WARMUP * steps
+        if step < warming:
+            return self.learning_rate * (step + 1) / (warming + 1)
+        done = (step - warming) / (steps - warming)
+        factor = {"linear": 1 - done, "cosine": (1 + cos(pi * done)) / 2, "constant": 1.0}
+        return self.learning_rate * factor[self.decay]
 
 
 @dataclass
