@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from method_worlds import make_batch, make_model
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dslstudy.c2al.gradients import (
@@ -21,30 +22,10 @@ from dslstudy.c2al.gradients import (
     layer_of,
     split_gradient,
 )
-from dslstudy.c2al.method import Batch, Cohorts, Context
 from dslstudy.c2al.methods.c2al import C2AL
 from dslstudy.c2al.methods.plain import Plain
 from dslstudy.errors import InputError
-from dslstudy.models.fm_attention import FORMS, FMAttention
-
-SIZES = (7, 5, 4)
-
-
-def make_batch(rows=40, seed=0, cohorts=3):
-    stream = torch.Generator().manual_seed(seed)
-    features = tuple(torch.randint(0, size, (rows,), generator=stream) for size in SIZES)
-    labels = torch.randint(0, 2, (rows,), generator=stream).double()
-    cohort = torch.arange(rows) % cohorts
-    return Batch(features, labels, cohort == 0, cohort == 1, cohort, torch.arange(rows))
-
-
-def make_model(method, batch, *, form="fields", layers=1, seed=0):
-    stream = torch.Generator().manual_seed(seed)
-    encoder = FMAttention(
-        SIZES, embedding_size=6, attention_size=3, hidden=8, layers=layers, form=form, generator=stream
-    )
-    context = Context(batch.labels, Cohorts(batch.head, batch.tail, batch.cohort, 3))
-    return method.build(encoder, context, stream).double()
+from dslstudy.models.fm_attention import FORMS
 
 
 @pytest.mark.parametrize("form", FORMS)

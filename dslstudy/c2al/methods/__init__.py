@@ -18,6 +18,9 @@ METHODS = {
     "membership": "dslstudy.c2al.methods.membership:Membership",
     "multi_cohort": "dslstudy.c2al.methods.multi_cohort:MultiCohort",
     "c2al": "dslstudy.c2al.methods.c2al:C2AL",
+    "mmoe": "dslstudy.c2al.methods.mmoe:MMoE",
+    "ple": "dslstudy.c2al.methods.ple:PLE",
+    "pcgrad": "dslstudy.c2al.methods.pcgrad:PCGrad",
 }
 
 

@@ -34,8 +34,13 @@ class C2AL(Method):
 
     def build(self, encoder: FMAttention, context: Context, generator: torch.Generator) -> nn.Module:
         """The encoder with two further heads."""
+        return WithHeads(encoder, self.label_rates(context), generator)
+
+    @staticmethod
+    def label_rates(context: Context) -> list[float]:
+        """Shares of positives of both auxiliary labels."""
         labels = auxiliary_labels(context.labels, context.cohorts.head, context.cohorts.tail)
-        return WithHeads(encoder, [each.mean().item() for each in labels], generator)
+        return [each.mean().item() for each in labels]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Objective ()."""
