@@ -26,13 +26,16 @@ def list_command(as_json: bool) -> None:
     """List the registered data sets, their sizes, and whether they are in the cache."""
     from dslstudy.data.fetch import cache_dir
 
-    rows = [_row(spec) for spec in registry().values()]
+    rows = [_row(spec) for spec in registry(None).values()]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
         return
-    header = ("name", "users", "items", "interactions", "split", "cache")
-    table = [(row["name"], *(f"{row[key]:,}" for key in header[1:4]), row["split"], row["cache"]) for row in rows]
-    click.echo(_table([header, *table], numeric={1, 2, 3}))
+    header = ("name", "task", "users", "items", "interactions", "split", "cache")
+    table = [
+        (row["name"], ", ".join(row["tasks"]), *(f"{row[key]:,}" for key in header[2:5]), row["split"], row["cache"])
+        for row in rows
+    ]
+    click.echo(_table([header, *table], numeric={2, 3, 4}))
     click.echo(f"\nDefault: {default_dataset()}. Cache: {cache_dir()}")
 
 
@@ -52,7 +55,7 @@ def fetch_command(names: tuple[str, ...], everything: bool, offline: bool) -> No
     for name in names:
         dataset_spec(name)  # a misspelt name should not wait for the downloads before it
     failures = []
-    for name in dataset_names() if everything else dict.fromkeys(names):
+    for name in dataset_names(None) if everything else dict.fromkeys(names):
         try:
             for path in fetch(name, offline=offline):
                 click.echo(path)
@@ -65,10 +68,16 @@ def fetch_command(names: tuple[str, ...], everything: bool, offline: bool) -> No
 @COMMAND.command("describe", short_help="Sizes, long tail and split of one data set.")
 @click.argument("name", metavar="NAME_OR_PATH")
 @click.option(
+    "--task",
+    type=click.Choice(["ranking", "clicks"]),
+    help="Describe it as interactions or as a click log; the default is ranking wherever the data set serves it.",
+)
+@click.option(
     "--split",
     default="default",
     show_default=True,
-    help="published, iid, popularity-shift or temporal; the default is published where there is one, else iid.",
+    help="published, iid, popularity-shift or temporal; the default is published where there is one, else iid. Click "
+    "logs: temporal, per-user or random; the default is temporal where there are timestamps.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of split and validation.")
 @click.option(
@@ -76,23 +85,36 @@ def fetch_command(names: tuple[str, ...], everything: bool, offline: bool) -> No
     type=click.FloatRange(0, 1, max_open=True),
     default=0.1,
     show_default=True,
-    help="Share of each user's training items set aside for selection.",
+    help="Share of each user's training items set aside for selection (ranking).",
 )
 @JSON
-def describe_command(name: str, split: str, seed: int, validation_fraction: float, as_json: bool) -> None:
+def describe_command(
+    name: str, task: str | None, split: str, seed: int, validation_fraction: float, as_json: bool
+) -> None:
     """Count what a data set holds, how long its tail is, and how a split divides it.
 
     NAME_OR_PATH is a registered name, a folder with train.tsv and test.tsv, or one CSV or Parquet file with the columns
-    user, item[, rating][, timestamp].
+    user, item[, rating][, timestamp]. With --task clicks a file has a TOML of the same name beside it that names its
+    label, features and axes.
     """
-    from dslstudy.data.statistics import describe
+    spec = registry(None).get(name)
+    if task is None:
+        task = spec.tasks[0] if spec else "ranking"
+    if spec and task not in spec.tasks:
+        raise InputError(f"{name} is no data set for {task}; drop --task, or choose one of {', '.join(registry(task))}")
+    if task == "clicks":
+        from dslstudy.data.click_statistics import describe_clicks
 
-    facts = describe(name, split, seed=seed, validation_fraction=validation_fraction)
+        facts = describe_clicks(name, split, seed=seed)
+    else:
+        from dslstudy.data.statistics import describe
+
+        facts = describe(name, split, seed=seed, validation_fraction=validation_fraction)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    click.echo(_prose(facts))
-    if spec := registry().get(name):
+    click.echo(_click_prose(facts) if task == "clicks" else _prose(facts))
+    if spec:
         click.echo(f"\nLicence: {spec.licence}. {spec.terms}\nCite: {spec.citation}")
 
 
@@ -106,7 +128,7 @@ def verify_command(names: tuple[str, ...], as_json: bool) -> None:
     """
     from dslstudy.data.fetch import verify
 
-    reports = {name: verify(name) for name in names or dataset_names()}
+    reports = {name: verify(name) for name in names or dataset_names(None)}
     if not names:
         reports = {name: files for name, files in reports.items() if any(file.state != "missing" for file in files)}
     found = [
@@ -131,7 +153,7 @@ def _row(spec: DatasetSpec) -> dict[str, Any]:
     return {
         "name": spec.name,
         "title": spec.title,
-        "task": spec.task,
+        "tasks": list(spec.tasks),
         "users": spec.users,
         "items": spec.items,
         "interactions": spec.interactions,
@@ -176,6 +198,31 @@ def _prose(facts: dict[str, Any]) -> str:
     title = facts["title"] if facts["title"] == facts["name"] else f"{facts['title']} ({facts['name']})"
     heading = f"Split: {split['name']}, seed {split['seed']}, fingerprint {split['fingerprint']}"
     return "\n\n".join([title, _table(rows), heading, _table(parts, numeric={1, 2, 3, 4})])
+
+
+def _click_prose(facts: dict[str, Any]) -> str:
+    """Format the facts of ``describe_clicks`` as small tables."""
+    split = facts["split"]
+    parts = [("", "rows", "positive", "users", "users unknown in train")]
+    for part in ("train", "validation", "test"):
+        row = split[part]
+        unknown = f"{row['unknown_users']:.1%}"
+        parts.append((part, f"{row['rows']:,}", f"{row['base_rate']:.2%}", f"{row['users']:,}", unknown))
+    features = [("feature", "ids", "per row", "rare or unknown in test")]
+    for one in facts["features"]:
+        features.append((one["name"], f"{one['ids']:,}", str(one["width"]), f"{one['unknown_in_test']:.1%}"))
+    axes = [("axis", "unit", "bin", "train rows", "test rows", "positive in train")]
+    for one in facts["axes"]:
+        for number, cell in enumerate(one["bins"]):
+            rate = "-" if cell["base_rate"] is None else f"{cell['base_rate']:.2%}"
+            first = (one["name"], one["unit"]) if number == 0 else ("", "")
+            axes.append((*first, cell["label"], f"{cell['train']:,}", f"{cell['test']:,}", rate))
+    title = facts["title"] if facts["title"] == facts["name"] else f"{facts['title']} ({facts['name']})"
+    heading = f"Split: {split['name']}, seed {split['seed']}, fingerprint {split['fingerprint']}"
+    tables = [_table(parts, {1, 2, 3, 4}), _table(features, {1, 2, 3}), _table(axes, {3, 4, 5})]
+    if facts["bayes_ne"] is not None:
+        tables.append(f"Normalized entropy of the Bayes predictor on test: {facts['bayes_ne']:.4f}")
+    return "\n\n".join([title, heading, *tables])
 
 
 def _table(rows: list[tuple[str, ...]], numeric: frozenset[int] | set[int] = frozenset()) -> str:

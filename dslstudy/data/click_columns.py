@@ -54,7 +54,8 @@ def split_table(
     """Cut a table into train, validation and test, then encode features and cut axes with what train holds.
 
     A temporal split puts the latest 20 % of the rows into test and the 10 % before them into validation; rows of the
-    same second stay together, in the later part. A random split draws rows.
+    same second stay together, in the later part. A per-user split does so within each user's own rows, so that hardly
+    anyone in test is unknown (rows of the same second keep the order of the log). A random split draws rows.
 
     Args:
         table: the log.
@@ -62,7 +63,7 @@ def split_table(
         seed: of a random split.
         dataset: name or path, for the result.
         data_sha256: file name -> sha256, for the result.
-        split: "temporal", "random" or "default" (temporal where there are timestamps).
+        split: "temporal", "per-user", "random" or "default" (temporal where there are timestamps).
         quantiles: replaces the number of bins of every axis that is cut at quantiles.
         min_count: replaces every feature's own.
 
@@ -70,11 +71,14 @@ def split_table(
         InputError: a split this table does not offer, a part left empty, columns that cannot be encoded.
     """
     kind = ("random" if table.timestamps is None else "temporal") if split == "default" else split
-    if kind not in ("temporal", "random"):
-        raise InputError(f"a click log has no split {split!r}; choose temporal, random or default")
-    if kind == "temporal" and table.timestamps is None:
-        raise InputError(f"{dataset} has no timestamps, so no temporal split; choose split 'random'")
-    places = _temporal(table.timestamps) if kind == "temporal" else _random(len(table.labels), seed)
+    if kind not in ("temporal", "per-user", "random"):
+        raise InputError(f"a click log has no split {split!r}; choose temporal, per-user, random or default")
+    if kind != "random" and table.timestamps is None:
+        raise InputError(f"{dataset} has no timestamps, so no {kind} split; choose split 'random'")
+    if kind == "random":
+        places = _random(len(table.labels), seed)
+    else:
+        places = _temporal(table.timestamps) if kind == "temporal" else _per_user(table.users, table.timestamps)
     if min(map(len, places)) == 0:
         raise InputError(f"the {kind} split of {dataset} leaves a part empty: it needs more rows, at different times")
     train = np.zeros(len(table.labels), bool)
@@ -262,6 +266,17 @@ def _temporal(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     ordered = np.sort(times)
     cuts = [ordered[round(share * len(times))] for share in np.cumsum(SHARES)[:2] if round(share * len(times))]
     part = np.searchsorted(np.array(cuts), times, side="right")
+    return tuple(np.flatnonzero(part == number) for number in range(len(PARTS)))
+
+
+def _per_user(users: NDArray[np.int32], times: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
+    order = np.lexsort((times, users))
+    counts = np.bincount(users)
+    place = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+    own = np.repeat(counts, counts)
+    first, second = (np.floor(share * own + 0.5 + 1e-9) for share in np.cumsum(SHARES)[:2])
+    part = np.empty(len(users), np.int64)
+    part[order] = (place >= first).astype(int) + (place >= second)
     return tuple(np.flatnonzero(part == number) for number in range(len(PARTS)))
 
 

@@ -20,7 +20,7 @@ from dslstudy.data.splits import content_hash
 from dslstudy.errors import InputError
 
 if TYPE_CHECKING:
-    from dslstudy.data.click_world import ClickTruth
+    from dslstudy.data.click_truth import ClickTruth
 
 #: The parts of a split, in order.
 PARTS = ("train", "validation", "test")
@@ -200,7 +200,7 @@ class ClickSplit:
     """Train, validation and test of a click log over common id spaces.
 
     Attributes:
-        name: "temporal" or "random" ("drawn" for a generated log, whose rows are independent).
+        name: "temporal", "per-user" or "random" ("drawn" for a generated log, whose rows are independent).
         train: what models learn from, and the only rows that anything is counted on.
         validation: what selection looks at.
         test: what is reported, never selected on.
@@ -289,8 +289,9 @@ def load_click_split(
         offline: use the cache and the mirror only.
         progress: show progress bars on standard error.
         parameters: for "synthetic-clicks" the dials of :class:`dslstudy.data.click_world.ClickWorld`; for all others
-            ``split`` ("temporal", the default where there are timestamps, or "random"), ``quantiles`` (number of bins
-            of every axis that is cut at quantiles) and ``min_count`` (ids with fewer training rows become id 0).
+            ``split`` ("temporal", the default where there are timestamps; "per-user", each user's latest rows into
+            test; or "random"), ``quantiles`` (number of bins of every axis that is cut at quantiles) and ``min_count``
+            (ids with fewer training rows become id 0).
 
     Raises:
         InputError: unknown name or parameter, files that cannot be had, a log that cannot be used.

@@ -1,6 +1,7 @@
 """Click logs drawn from a world whose truth is known: cohorts, their own interactions, and the best possible predictor.
 
-A row has a user, who belongs to the head, the tail or the rest, and categorical fields with Zipf frequencies. Its logit
+A row has a user, who by her value belongs to the head, the tail or the rest, and categorical fields with Zipf
+frequencies. Its logit
 is a common part (main effects and pairwise interactions of the fields) plus, for head and tail, pairwise interactions
 of the cohort's own, whose strength is the dial ``contrast``. The book turns the dials in the chapter *Why one objective
 forgets minorities*.
@@ -13,94 +14,21 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, xlogy
+from scipy.special import expit
 
 from dslstudy.data.click_columns import cut_axis
 from dslstudy.data.click_logs import PARTS, Axis, ClickLog, ClickSplit, Feature
 from dslstudy.data.click_spec import AxisSpec
+from dslstudy.data.click_truth import COHORTS, ClickRows, ClickTruth
 from dslstudy.data.splits import content_hash, generator
 from dslstudy.errors import InputError
 
-#: Cohorts by number.
-COHORTS = ("rest", "head", "tail")
 #: Rows drawn at a time; part of the definition of a world, since every block has a random stream of its own.
 BLOCK = 16_384
 #: Rows on which logits are standardised and base rates met.
 _CALIBRATION = 65_536
 #: Length of the factor vectors behind pairwise interactions.
 _RANK = 4
-
-
-@dataclass(frozen=True, eq=False)
-class ClickRows:
-    """Consecutive rows of a world.
-
-    Attributes:
-        labels: uint8 (n,).
-        fields: int32 (n, number of features), ids from 1.
-        users: int32 (n,).
-        cohorts: int8 (n,), numbers of :data:`COHORTS`.
-        probabilities: float64 (n,), P(label = 1 | what the features show): no model can do better.
-    """
-
-    labels: NDArray[np.uint8]
-    fields: NDArray[np.int32]
-    users: NDArray[np.int32]
-    cohorts: NDArray[np.int8]
-    probabilities: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.labels)
-
-    def __getitem__(self, rows: slice) -> "ClickRows":
-        """Return some of the rows."""
-        return ClickRows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
-
-    @staticmethod
-    def joined(parts: "list[ClickRows]") -> "ClickRows":
-        """Put rows one after another."""
-        return ClickRows(
-            *(np.concatenate([getattr(p, name) for p in parts]) for name in ClickRows.__dataclass_fields__)
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class ClickTruth:
-    """What a generated split was drawn from.
-
-    Attributes:
-        world: its dials.
-        probabilities: part -> P(label = 1 | what the features show), float64 (n_part,).
-        cohorts: part -> number of the cohort of each row, int8 (n_part,); see :data:`COHORTS`.
-        weights: expected share of the rows of each cohort, by name.
-        labels: part -> uint8 (n_part,).
-    """
-
-    world: "ClickWorld"
-    probabilities: Mapping[str, NDArray[np.float64]]
-    cohorts: Mapping[str, NDArray[np.int8]]
-    weights: Mapping[str, float]
-    labels: Mapping[str, NDArray[np.uint8]]
-
-    def bayes_ne(self, part: str = "test", cohort: str | None = None) -> float:
-        """Normalized entropy of the Bayes predictor, on all rows or on those of a cohort.
-
-        Mean binary cross-entropy of the true probabilities over the entropy of the base rate of the same rows, as
-        :func:`dslstudy.metrics.normalized_entropy.normalized_entropy` measures a model. It is what the best predictor
-        scores on these very labels, so a model can fall below it only by luck, less and less with more rows.
-        """
-        labels, p = self.labels[part].astype(float), self.probabilities[part]
-        if cohort is not None:
-            if cohort not in COHORTS:
-                raise InputError(f"there is no cohort {cohort!r}; choose one of {', '.join(COHORTS)}")
-            rows = self.cohorts[part] == COHORTS.index(cohort)
-            labels, p = labels[rows], p[rows]
-        if not len(labels) or labels.min() == labels.max():
-            raise InputError("normalized entropy needs rows with both labels; draw more rows")
-        loss = -(xlogy(labels, p) + xlogy(1 - labels, 1 - p)).mean()
-        rate = labels.mean()
-        return float(loss / -(xlogy(rate, rate) + xlogy(1 - rate, 1 - rate)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,8 +40,8 @@ class ClickWorld:
         world_seed: draws effects, interactions and who belongs to which cohort.
         contrast: standard deviation, in logits, of the interactions that head and tail have of their own.
         relation: "opposite": what raises the logit in the head lowers it in the tail; "independent": unrelated.
-        head_share: share of the head ...
-        tail_share: ... and of the tail; the rest has the common part alone.
+        head_share: share of the head, the users of most value ...
+        tail_share: ... and of the tail, those of least; the rest has the common part alone.
         share_of: the shares are of "rows" (expected) or of "users".
         noise: with this probability a label ignores the features and follows the cohort's base rate.
         visibility: "feature": one feature says the cohort; "id": the user is a feature, and so is her cohort in
@@ -181,15 +109,27 @@ class ClickWorld:
     # The world
 
     @cached_property
-    def cohort_of_user(self) -> NDArray[np.int8]:
-        """Number of the cohort of each user, int8 (users,): users in random order join head, then tail, until full."""
+    def value_of_user(self) -> NDArray[np.float64]:
+        """Value of each user, float64 (users,): the share of rows (or users) that belongs to users of less value.
+
+        Users stand in random order of value, each in the middle of her own share, so the values lie between 0 and 1.
+        """
         order = generator(self.world_seed, "click-cohorts").permutation(self.users)
-        reached = np.cumsum(self._activity[order] if self.share_of == "rows" else np.full(self.users, 1 / self.users))
-        edges = np.array([self.head_share, self.head_share + self.tail_share])
-        ends = [int(np.argmin(np.abs(reached - edge))) + 1 for edge in edges]
+        share = self._activity[order] if self.share_of == "rows" else np.full(self.users, 1 / self.users)
+        value = np.empty(self.users)
+        value[order] = np.cumsum(share) - share / 2
+        return value
+
+    @cached_property
+    def cohort_of_user(self) -> NDArray[np.int8]:
+        """Number of the cohort of each user, int8 (users,): head at the top of the value, tail at its bottom.
+
+        Each of the two has at least one user.
+        """
+        value = self.value_of_user
         cohorts = np.zeros(self.users, np.int8)
-        cohorts[order[: ends[0]]] = 1
-        cohorts[order[ends[0] : ends[1]]] = 2
+        cohorts[value > min(1 - self.head_share, np.sort(value)[-2])] = 1
+        cohorts[value < max(self.tail_share, np.sort(value)[1])] = 2
         return cohorts
 
     @property
@@ -200,7 +140,7 @@ class ClickWorld:
 
     @property
     def cohort_rates(self) -> NDArray[np.float64]:
-        """Base rate of each cohort, in the order of :data:`COHORTS`."""
+        """Base rate of each cohort, in the order of :data:`dslstudy.data.click_truth.COHORTS`."""
         rates = (None, self.head_rate, self.tail_rate)
         return np.array([self.base_rate if rate is None else rate for rate in rates])
 
@@ -312,17 +252,18 @@ class ClickWorld:
             yield ClickRows.joined(waiting)
 
     def _block(self, seed: int, number: int) -> ClickRows:
-        rng = generator(seed, f"click-rows {self.world_seed} {number}")
+        entropy = generator(seed, "click-rows").bit_generator.seed_seq.entropy
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*entropy, self.world_seed, number])))
         fields = self._draw_fields(rng, BLOCK)
         users = np.searchsorted(np.cumsum(self._activity)[:-1], rng.random(BLOCK), side="right").astype(np.int32)
         cohorts = self.cohort_of_user[users]
         conditionals = self.conditionals(fields)
         own = conditionals[np.arange(BLOCK), cohorts]
         labels = (rng.random(BLOCK) < own).astype(np.uint8)
-        if self.visibility == "hidden":
-            own = conditionals @ np.fromiter(self.cohort_weights.values(), float)
+        blind = conditionals @ np.fromiter(self.cohort_weights.values(), float)
+        seen = blind if self.visibility == "hidden" else own
         extra = {"feature": [cohorts.astype(np.int32)[:, None] + 1], "id": [users[:, None] + 1], "hidden": []}
-        return ClickRows(labels, np.hstack([fields, *extra[self.visibility]]), users, cohorts, own)
+        return ClickRows(labels, np.hstack([fields, *extra[self.visibility]]), users, cohorts, seen, blind)
 
     def _draw_fields(self, rng: np.random.Generator, rows: int) -> NDArray[np.int32]:
         """Draw ids from 1, in every field with frequencies ``rank ** -zipf``, int32 (rows, fields)."""
@@ -335,8 +276,9 @@ class ClickWorld:
     def split(self, seed: int = 0) -> ClickSplit:
         """Draw ``rows`` rows and cut them 70/10/20 in the order they came (they are independent).
 
-        The axes are "cohort" (the truth, also where the features hide it) and "activity" (quantiles of the users'
-        number of training rows).
+        The axes, all over users, are "cohort" (the truth, also where the features hide it), "value" (twenty bins of
+        five percent each; head and tail lie at its ends) and "activity" (deciles of the number of training rows, which
+        has nothing to do with the cohorts).
 
         Args:
             seed: of the rows.
@@ -346,8 +288,13 @@ class ClickWorld:
         places = np.split(np.arange(self.rows), [round(0.7 * self.rows), round(0.8 * self.rows)])
         train = np.zeros(self.rows, bool)
         train[places[0]] = True
+        twentieth = np.minimum((20 * self.value_of_user[drawn.users]).astype(np.int16), 19)
         activity = AxisSpec(name="activity", unit="user", count="user", quantiles=10)
-        cut = {"cohort": (drawn.cohorts, COHORTS), "activity": cut_axis(log, train, activity)}
+        cut = {
+            "cohort": (drawn.cohorts, COHORTS),
+            "value": (twentieth, tuple(f"{low} to {low + 5} %" for low in range(0, 100, 5))),
+            "activity": cut_axis(log, train, activity),
+        }
         axes = {
             name: Axis(name, "user", labels, *(bins[place] for place in places)) for name, (bins, labels) in cut.items()
         }
@@ -358,6 +305,7 @@ class ClickWorld:
         truth = ClickTruth(
             self,
             by_part(drawn.probabilities),
+            by_part(drawn.blind),
             by_part(drawn.cohorts),
             self.cohort_weights,
             by_part(drawn.labels),

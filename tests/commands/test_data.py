@@ -41,7 +41,7 @@ def mirrored(tmp_path, monkeypatch):
     toy |= {"name": "toy", "forms": (Form("none", (file,), (Source("mirror"),)),)}
     known = {"toy": type(dataset_spec("gowalla"))(**toy), "synthetic-ranking": registry()["synthetic-ranking"]}
     for place in ("dslstudy.data.registry.registry", "dslstudy.commands.data.registry"):
-        monkeypatch.setattr(place, lambda: known)
+        monkeypatch.setattr(place, lambda task="ranking": known)
     monkeypatch.setenv("DSLSTUDY_MIRROR", str(tmp_path / "mirror"))
     return path
 
@@ -61,18 +61,20 @@ def test_list_is_a_table(run, cache):
     code, out, err = run("list")
     assert (code, err) == (0, "")
     rows = out.splitlines()
-    assert rows[0].split() == ["name", "users", "items", "interactions", "split", "cache"]
-    assert [row.split()[0] for row in rows[1:10]] == list(dataset_names())
+    assert rows[0].split() == ["name", "task", "users", "items", "interactions", "split", "cache"]
+    assert [row.split()[0] for row in rows[1:13]] == list(dataset_names(None))
+    assert rows[1].split()[1:3] == ["ranking,", "clicks"]
     assert "1,027,464" in out
     assert "published (popularity-shift)" in out
-    assert out.count("not fetched") == 8
+    assert out.count("not fetched") == 10
     assert out.endswith(f"Default: movielens-100k. Cache: {cache}\n")
 
 
 def test_list_as_json(run):
     rows = json.loads(run("list", "--json")[1])
-    assert [row["name"] for row in rows] == list(dataset_names())
+    assert [row["name"] for row in rows] == list(dataset_names(None))
     assert rows[1]["train"] == 37784
+    assert [row["name"] for row in rows if "clicks" in row["tasks"]] == list(dataset_names("clicks"))
     assert rows[-1]["cache"] == "generated"
 
 

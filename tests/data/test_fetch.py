@@ -310,7 +310,7 @@ def test_without_the_variable_the_users_cache_is_used(monkeypatch, tmp_path):
 
 @pytest.fixture
 def registered(tiny, monkeypatch):
-    monkeypatch.setattr("dslstudy.data.registry.registry", lambda: {"tiny": tiny, "made": spec_of_generated()})
+    monkeypatch.setattr("dslstudy.data.registry.registry", lambda task: {"tiny": tiny, "made": spec_of_generated()})
     return tiny
 
 
