@@ -41,13 +41,15 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 # Take the newest versions that pyproject.toml allows, in an environment of their own. Local labels such as +cpu are cut
-# off: which build of a version fits a machine is for its package index to say.
+# off: which build of a version fits a machine is for its package index to say. Triton must
+# have the version that torch's CUDA build names: where pip chose a CPU build of torch, put that in by hand.
 lock:
 	rm -rf _build/lock
 	$(PYTHON) -m venv _build/lock
 	_build/lock/bin/pip install --disable-pip-version-check '.[book,test]' 'setuptools>=77'
 	{ echo '# Every version that make book and make test install; `make lock` writes this file anew.'; \
-	  _build/lock/bin/pip list --format=freeze --exclude pip --exclude dslstudy | sed 's/+.*//'; } > requirements.lock.new
+	  _build/lock/bin/pip list --format=freeze --exclude pip --exclude dslstudy | \
+	  sed -e 's/+.*//' -e "/^triton==/s/$$/; sys_platform == 'linux' and platform_machine == 'x86_64'/"; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	rm -rf _build/lock
 
