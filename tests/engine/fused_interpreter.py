@@ -1,7 +1,9 @@
-"""The fused losses in Triton's interpreter against the plain losses in double precision.
+"""The fused losses, in Triton's interpreter or on a GPU, against the plain losses in double precision.
 
 ``test_fused.py`` runs this file in a process of its own, since Triton decides at its first import whether to interpret.
 """
+
+import os
 
 import pytest
 import torch
@@ -13,6 +15,7 @@ from dslstudy.engine import fused
 from dslstudy.errors import InputError
 from dslstudy.losses import dsl_loss, softmax_loss, unchecked
 
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 PHASES = (Phase.generate,)  # shrinking a failure would take minutes here
 # float32 sums of up to 21 products, divided by a temperature of at least 0.05
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
@@ -25,14 +28,15 @@ def draw(runs, examples, negatives, items, size, seed, *, cosine=True):
     positive_items = torch.randint(items, (runs, examples), generator=generator)
     negative_items = torch.randint(items, (runs, examples, negatives), generator=generator)
     mask = torch.rand(runs, examples, negatives, generator=generator) < 0.7
-    return vectors.requires_grad_(), table.requires_grad_(), positive_items, negative_items, mask
+    drawn = [tensor.to(DEVICE) for tensor in (vectors, table, positive_items, negative_items, mask)]
+    return drawn[0].requires_grad_(), drawn[1].requires_grad_(), *drawn[2:]
 
 
 def plain(vectors, table, positive_items, negative_items, *, mask=None, directions=None, **parameters):
     """Losses and gradients in float64, by indexing and the plain losses."""
     vectors, table = (t.detach().double().requires_grad_() for t in (vectors, table))
     directions = table.detach() if directions is None else directions.double()
-    run = torch.arange(len(table))
+    run = torch.arange(len(table), device=DEVICE)
     positive = (table[run[:, None], positive_items] * vectors).sum(-1)
     negatives = (table[run[:, None, None], negative_items] * vectors.unsqueeze(2)).sum(-1)
     if "alpha" in parameters:
@@ -45,7 +49,7 @@ def plain(vectors, table, positive_items, negative_items, *, mask=None, directio
 
 
 def upstream(losses):
-    return torch.linspace(-1, 2, losses.numel(), dtype=losses.dtype).view_as(losses)
+    return torch.linspace(-1, 2, losses.numel(), dtype=losses.dtype, device=losses.device).view_as(losses)
 
 
 def gradients(losses, vectors, table):
@@ -127,7 +131,7 @@ def test_no_weights_is_the_softmax_loss():
 def test_examples_without_real_negatives(gamma):
     vectors, table, positive_items, negative_items, mask = draw(1, 3, 20, 9, 6, seed=7)
     mask[0, 1:] = False
-    positive_items[0] = torch.tensor([0, 7, 8])
+    positive_items[0] = torch.tensor([0, 7, 8], device=DEVICE)
     negative_items %= 7
     losses = fused.fused_dsl_loss(
         vectors, table, positive_items, negative_items, mask=mask,
@@ -135,7 +139,7 @@ def test_examples_without_real_negatives(gamma):
     )  # fmt: skip
     value, to_vectors, to_table = gradients(losses, vectors, table)
     assert value[0, 0] != 0
-    assert torch.equal(value[0, 1:], torch.zeros(2))
+    assert torch.equal(value[0, 1:], torch.zeros(2, device=DEVICE))
     assert not to_vectors[0, 1:].any()
     assert to_vectors[0, 0].all()
     assert not to_table[0, 7:].any()
@@ -200,12 +204,12 @@ def test_gradients_with_respect_to_one_of_the_two():
 def test_rows_beyond_two_to_the_31_entries():
     # only the pages that are written to take memory
     items, size = 2**23 + 4, 256
-    table = torch.empty(1, items, size, dtype=torch.float16)
+    table = torch.empty(1, items, size, dtype=torch.float16, device=DEVICE)
     generator = torch.Generator().manual_seed(12)
-    table[0, -4:] = torch.randn(4, size, generator=generator).half()
+    table[0, -4:] = torch.randn(4, size, generator=generator).half().to(DEVICE)
     table[0, :4] = 0
-    vectors = torch.randn(1, 1, size, generator=generator).half()
-    ids = torch.tensor([items - 1, items - 4, items - 2], dtype=torch.int32).view(1, 1, 3)
+    vectors = torch.randn(1, 1, size, generator=generator).half().to(DEVICE)
+    ids = torch.tensor([items - 1, items - 4, items - 2], dtype=torch.int32, device=DEVICE).view(1, 1, 3)
     losses = fused.fused_softmax_loss(vectors, table, ids[..., 0], ids[..., 1:], temperature=20.0)
     scores = (table[0, -4:].double() @ vectors[0, 0].double())[None]
     compare((losses,), (softmax_loss(scores[:, 3], scores[:, [0, 2]], temperature=20.0)[None],))

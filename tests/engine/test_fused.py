@@ -47,6 +47,13 @@ if TRITON_IS_HERE:
         output = run("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", file, TRITON_INTERPRET="1")
         assert " passed" in output
 
+    if torch.cuda.is_available():
+
+        def test_values_and_gradients_on_the_gpu():
+            file = str(HERE / "fused_interpreter.py")
+            output = run("-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", file, TRITON_INTERPRET="0")
+            assert " passed" in output
+
     def test_the_real_compiler_accepts_every_kernel(tmp_path):
         lines = run(str(HERE / "fused_compiler.py"), TRITON_CACHE_DIR=str(tmp_path)).splitlines()
         compiled = {tuple(line.split()[:2]) for line in lines if int(line.split()[2]) > 0}
