@@ -7,7 +7,7 @@ of a batch, and at last for the model that is used (book: Auxiliary heads and th
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
@@ -73,13 +73,11 @@ class Context:
     Attributes:
         labels: (n,) float.
         cohorts: where each row stands.
-        encoder_options: keyword arguments of ``FMAttention`` but for sizes and generator.
         seed: of the run, for methods that need a random stream of their own.
     """
 
     labels: Tensor
     cohorts: Cohorts
-    encoder_options: dict[str, Any] = field(default_factory=dict)
     seed: int = 0
 
     @property

@@ -239,7 +239,7 @@ class _Run:
         self.config, self.parts, self.device = config, parts, device
         self.part = parts["train"]
         self.method = config.make_method()
-        self.context = Context(self.part.labels, self.part.cohorts, config.encoder_options(), config.seed)
+        self.context = Context(self.part.labels, self.part.cohorts, config.seed)
         encoder = FMAttention(sizes, **config.encoder_options(), generator=random_stream(config.seed, "encoder"))
         with torch.no_grad():
             encoder.head.bias.fill_(prior_logit(self.context.base_rate))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from importlib import import_module
 
 from dslstudy.c2al.method import Method
@@ -31,7 +32,9 @@ def method_class(name: str) -> type[Method]:
         InputError: no such method.
     """
     if name not in METHODS:
-        raise InputError(f"unknown method {name!r}; known: {', '.join(METHODS)}")
+        near = get_close_matches(name, METHODS, n=2)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known: {', '.join(METHODS)}"
+        raise InputError(f"unknown method {name!r}; {hint}")
     module, _, attribute = METHODS[name].partition(":")
     return getattr(import_module(module), attribute)
 
@@ -51,6 +54,7 @@ def make_method(name: str, parameters: Mapping[str, float | int | str] | None = 
         default = defaults[key]
         wanted = (int, float) if isinstance(default, float) else (type(default),)
         if isinstance(value, bool) or not isinstance(value, wanted):
-            raise InputError(f"{key} must be {type(default).__name__}, got {value!r}")
+            kind_of = {float: "a number", int: "a whole number", str: "a word"}[type(default)]
+            raise InputError(f"{key} must be {kind_of}, got {value!r}")
         complete[key] = float(value) if isinstance(default, float) else value
     return kind(**complete)

@@ -24,7 +24,7 @@ class CohortFeature(Method):
     def build(self, encoder: FMAttention, context: Context, generator: torch.Generator) -> nn.Module:
         """A model with one more feature: id 0 for rows without a cohort, c + 1 for cohort c."""
         sizes = [*encoder.sizes, context.cohorts.num_cohorts + 1]
-        wider = FMAttention(sizes, **context.encoder_options, generator=generator)
+        wider = FMAttention(**encoder.architecture() | {"sizes": sizes}, generator=generator)
         with torch.no_grad():
             wider.embedding.weight[: sum(encoder.sizes)] = encoder.embedding.weight
             wider.head.load_state_dict(encoder.head.state_dict())

@@ -1,0 +1,72 @@
+"""Labels and objective of C2AL against scalar formulas."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dslstudy.c2al.labels import auxiliary_labels
+from dslstudy.c2al.objective import c2al_objective
+from dslstudy.errors import InputError
+
+ROWS = st.lists(
+    st.tuples(*[st.floats(-6, 6)] * 3, st.booleans(), st.sampled_from(["head", "tail", "neither"])),
+    min_size=1,
+    max_size=12,
+)
+
+
+def tensors(rows):
+    logits, head_logits, tail_logits, clicks, where = zip(*rows, strict=True)
+    scores = [torch.tensor(each, dtype=torch.float64) for each in (logits, head_logits, tail_logits)]
+    labels = torch.tensor(clicks, dtype=torch.float64)
+    return *scores, labels, torch.tensor([w == "head" for w in where]), torch.tensor([w == "tail" for w in where])
+
+
+def entropy(score, label):
+    probability = 1 / (1 + math.exp(-score))
+    return -math.log(probability) if label else -math.log(1 - probability)
+
+
+@given(rows=ROWS, lambda_head=st.floats(0, 3), lambda_tail=st.floats(0, 3))
+def test_objective_is_the_scalar_formula(rows, lambda_head, lambda_tail):
+    expected = 0.0
+    for score, head_score, tail_score, click, where in rows:
+        expected += entropy(score, click)
+        expected += lambda_head * entropy(head_score, click and where == "head")
+        expected += lambda_tail * entropy(tail_score, click and where == "tail")
+    found = c2al_objective(*tensors(rows), lambda_head=lambda_head, lambda_tail=lambda_tail)
+    assert found.item() == pytest.approx(expected / len(rows), rel=1e-9)
+
+
+@given(rows=ROWS)
+def test_zero_weights_leave_the_primary_loss_bit_for_bit(rows):
+    primary = torch.nn.functional.binary_cross_entropy_with_logits(*[tensors(rows)[i] for i in (0, 3)])
+    assert torch.equal(c2al_objective(*tensors(rows), lambda_head=0.0, lambda_tail=0.0), primary)
+
+
+def test_a_click_of_the_majority_is_no_click_for_either_head():
+    labels = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])
+    head = torch.tensor([True, False, False, True, False])
+    tail = torch.tensor([False, True, False, False, True])
+    y_head, y_tail = auxiliary_labels(labels, head, tail)
+    assert y_head.tolist() == [1, 0, 0, 0, 0]
+    assert y_tail.tolist() == [0, 1, 0, 0, 0]
+    assert y_head.dtype == labels.dtype
+
+
+def test_the_gradient_at_each_logit_is_probability_minus_label():
+    rows = [(0.3, -1.0, 2.0, True, "head"), (-0.4, 0.5, 0.1, True, "neither"), (1.2, 0.0, -2.0, False, "tail")]
+    scores = [each.requires_grad_() for each in tensors(rows)[:3]]
+    loss = c2al_objective(*scores, *tensors(rows)[3:], lambda_head=0.5, lambda_tail=2.0)
+    gradients = torch.autograd.grad(loss, scores)
+    labels = ([1, 1, 0], [1, 0, 0], [0, 0, 0])
+    for gradient, score, label, weight in zip(gradients, scores, labels, (1, 0.5, 2.0), strict=True):
+        torch.testing.assert_close(gradient, weight * (score.detach().sigmoid() - torch.tensor(label)) / 3)
+
+
+def test_shapes_must_agree():
+    with pytest.raises(InputError, match=r"labels \(3,\), head \(2,\)"):
+        auxiliary_labels(torch.zeros(3), torch.zeros(2, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
