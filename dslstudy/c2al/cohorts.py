@@ -229,10 +229,11 @@ class Discovery:
 
     Attributes:
         axis: name of the axis.
+        unit: of the axis: ``user``, ``item`` or ``row``.
         divergence: what was measured between bins.
         labels: of the K bins.
         rows: (K,) training rows of each bin.
-        units: (K,) users, items or rows of each bin.
+        units: (K,) users or items of each bin.
         mean_prediction: (K,) mean predicted probability; ``nan`` for an empty bin.
         admissible: (K,) bool, enough rows and units to be chosen.
         matrix: (K, K) divergences; ``kl`` from row to column.
@@ -245,10 +246,11 @@ class Discovery:
         runner_up: bins of the second farthest pair; ``None`` where there is only one pair.
         lead: interval of the value's lead over the runner-up's; ``None`` without a runner-up.
         frequency: share of the resamples in which the pair is the farthest.
-        p_value: share of random assignments of units to bins with an admissible pair at least as far apart.
+        p_value: share of worlds without cohorts with an admissible pair at least as far apart.
     """
 
     axis: str
+    unit: str
     divergence: str
     labels: tuple[str, ...]
     rows: NDArray[np.integer]
@@ -276,9 +278,10 @@ class Discovery:
         """The reasons in a few sentences."""
         (head,), (tail,) = self.pair.head, self.pair.tail
         level = f"{self.confidence:.0%}"
+        who = "items" if self.unit == "item" else "users"
         text = (
-            f"{self.axis}: head {self.labels[head]} ({self.rows[head]:,} rows, {self.units[head]:,} units), "
-            f"tail {self.labels[tail]} ({self.rows[tail]:,} rows, {self.units[tail]:,} units). "
+            f"{self.axis}: head {self.labels[head]} ({self.rows[head]:,} rows, {self.units[head]:,} {who}), "
+            f"tail {self.labels[tail]} ({self.rows[tail]:,} rows, {self.units[tail]:,} {who}). "
             f"Their {self.divergence} divergence of {self.value:.4g} ({level} interval {self.interval[0]:.4g} to "
             f"{self.interval[1]:.4g}) is the largest of {_count_pairs(self.admissible)} admissible pairs in "
             f"{self.frequency:.0%} of the resamples; random cohorts are so far apart with p = {self.p_value:.2g}."
@@ -303,7 +306,7 @@ def discover(
     min_units: int = 20,
     bins: int = BINS,
     smoothing: float = SMOOTHING,
-    support_size: int = 1000,
+    support_size: int = 500,
     resamples: int = 200,
     permutations: int = 99,
     confidence: float = 0.95,
@@ -313,9 +316,9 @@ def discover(
 
     Intervals come from a Bayesian bootstrap (Rubin, 1981): every unit gets an exponential weight with all its rows, so
     that rows of one user move together and no bin ever is empty. A divergence of samples is biased upwards, and that of
-    a resample twice as much, hence the basic interval ``[2 D - q_high, 2 D - q_low]``, cut at the divergence's bounds.
-    The p-value assigns units (rows, where a unit is in several bins) to bins at random and compares the largest
-    divergences.
+    a resample twice as much, hence the basic interval ``[2 D - q_high, 2 D - q_low]``, cut at the divergence's bounds;
+    where all distance is noise it may lie below D. The p-value compares the largest divergence with that of worlds in
+    which every unit has the predictions of a random other one.
 
     Of the pair, head is the bin with more rows; if both are within a tenth of each other, the later one on the axis.
 
@@ -331,9 +334,9 @@ def discover(
         smoothing: of histograms.
         support_size: predictions are merged into so many values.
         resamples: of the units.
-        permutations: of the units over the bins.
+        permutations: worlds for the p-value.
         confidence: level of the intervals.
-        seed: of resamples and permutations.
+        seed: of resamples and worlds.
 
     Raises:
         InputError: lengths that differ, fewer than two bins that are large enough, or as for ``divergence_matrix``.
@@ -364,7 +367,7 @@ def discover(
     measure = _Measure(divergence, support, smoothing, admissible)
     rng = np.random.default_rng(seed)
 
-    matrix = measure.matrix(_masses(cohort, support, K))
+    matrix = measure.matrix(_masses(cohort, support.place, support, K))
     resampled = measure.resampled(cohort, unit, len(names), resamples, rng)
     bounds = (0.0, LARGEST.get(divergence, np.inf))
     low, high = _basic_interval(matrix, resampled, confidence, bounds)
@@ -379,9 +382,9 @@ def discover(
         gap = values[best] - values[second]
         gaps = of_resamples[:, best] - of_resamples[:, second]
         lead = tuple(float(end) for end in _basic_interval(gap, gaps, confidence))
-    farthest = [
-        measure.pairs(measure.matrix(_masses(shuffled, support, K))).max()
-        for shuffled in _shuffles(cohort, unit, len(names), permutations, rng)
+    by_chance = [
+        measure.pairs(measure.matrix(_masses(cohort, support.place[rows], support, K))).max()
+        for rows in _without_cohorts(unit, len(names), permutations, rng)
     ]
     one, other = (int(end[best]) for end in measure.ends)
     head, tail = _head_and_tail(one, other, rows)
@@ -389,6 +392,7 @@ def discover(
         mean_prediction = np.bincount(cohort, predictions, minlength=K) / rows
     return Discovery(
         axis=axis.name,
+        unit=axis.unit,
         divergence=divergence,
         labels=tuple(axis.labels),
         rows=rows,
@@ -405,7 +409,7 @@ def discover(
         runner_up=runner_up,
         lead=lead,
         frequency=float((of_resamples.argmax(1) == best).mean()),
-        p_value=float((1 + (np.array(farthest) >= value).sum()) / (1 + permutations)),
+        p_value=float((1 + (np.array(by_chance) >= value).sum()) / (1 + permutations)),
     )
 
 
@@ -440,9 +444,9 @@ class _Measure:
         return np.concatenate(matrices)
 
 
-def _masses(cohort: NDArray[np.integer], support: Support, K: int) -> NDArray[np.integer]:
+def _masses(cohort: NDArray[np.integer], place: NDArray[np.integer], support: Support, K: int) -> NDArray[np.integer]:
     g = len(support.values)
-    return np.bincount(cohort * g + support.place, minlength=K * g).reshape(K, g)
+    return np.bincount(cohort * g + place, minlength=K * g).reshape(K, g)
 
 
 def _basic_interval(
@@ -455,15 +459,26 @@ def _basic_interval(
     return low, high
 
 
-def _shuffles(
-    cohort: NDArray[np.integer], unit: NDArray[np.integer], units: int, times: int, rng: np.random.Generator
+def _without_cohorts(
+    unit: NDArray[np.integer], units: int, times: int, rng: np.random.Generator
 ) -> Iterator[NDArray[np.integer]]:
-    """Random assignments of rows to bins that keep what belongs to one unit together, where it was together."""
-    of_unit = np.zeros(units, dtype=cohort.dtype)
-    of_unit[unit] = cohort
-    together = (of_unit[unit] == cohort).all()
+    """Rows (n,) whose predictions the rows could have if bins said nothing.
+
+    Every unit keeps its number of rows and its bins, and takes the predictions of a donor, the unit of a random row: as
+    many as it needs, each once before any is taken twice. So cohorts keep their sizes and rows of a unit stay alike. To
+    shuffle units over bins would not do: on an axis of activity that changes the cohorts' numbers of rows.
+    """
+    # rows of a unit stand side by side, in random order
+    rows = np.argsort(unit[order := rng.permutation(len(unit))], kind="stable")
+    rows = order[rows]
+    size = np.bincount(unit, minlength=units)
+    start = np.cumsum(size) - size
+    place = np.empty(len(unit), dtype=np.intp)
+    place[rows] = np.arange(len(unit)) - np.repeat(start, size)
     for _ in range(times):
-        yield rng.permutation(of_unit)[unit] if together else rng.permutation(cohort)
+        donor = unit[rng.integers(len(unit), size=units)]
+        offset = rng.integers(size[donor])
+        yield rows[start[donor][unit] + (offset[unit] + place) % size[donor][unit]]
 
 
 def _count_pairs(admissible: NDArray[np.bool_]) -> int:

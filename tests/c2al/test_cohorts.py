@@ -85,18 +85,26 @@ def test_the_matrix_is_that_of_the_cohorts_one_by_one():
     assert found.matrix[found.runner_up] == others.max()
 
 
-def test_alike_cohorts_are_not_told_apart():
-    """Without any difference the p-value of the farthest pair is uniform, and it never leads for certain."""
+@pytest.mark.parametrize(("divergence", "activity"), [("js", False), ("js", True), ("wasserstein", True)])
+def test_alike_cohorts_are_not_told_apart(divergence, activity):
+    """Without any difference p-values are not small, also where some bins have far fewer rows per user."""
     p_values, separated = [], 0
     for seed in range(40):
-        split = make_split(seed, sizes=(1500, 10, 10))
-        predictions, units = planted(split, "value", np.zeros(5), seed=seed)
+        rng = np.random.default_rng(seed)
+        rows = np.repeat([5, 10, 20, 40], 25) if activity else rng.integers(5, 40, 100)
+        users = np.repeat(np.arange(100), rows)
+        bins = users // 25
+        axis = Axis("activity", "user", LABELS[:4], bins, bins[:0], bins[:0])
+        logits = rng.normal(0, 0.3, 100)[users] + rng.normal(0, 0.6, len(users))
         found = discover(
-            split.axes["value"], predictions, units, min_rows=10, resamples=100, permutations=39, support_size=200
+            axis, 1 / (1 + np.exp(-logits)), users, divergence=divergence, min_rows=10, resamples=40, permutations=39
         )
         p_values.append(found.p_value)
         separated += found.separated
-    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+    # a quarter of them below a quarter, or fewer: worlds without cohorts are slightly noisier than the data
+    below = sum(p_value <= 0.25 for p_value in p_values)
+    assert 2 <= below <= 18
+    assert np.mean(p_values) < 0.8
     assert separated <= 6
 
 
