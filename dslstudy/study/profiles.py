@@ -16,6 +16,7 @@ class Profile:
         embedding_size: size of a vector.
         num_negatives: negatives per example.
         epochs: most epochs of a run.
+        click_rows: most rows of a controlled world that is trained on.
         trains: data sets whose missing runs are trained when a notebook asks for them; others come from records.
     """
 
@@ -25,6 +26,7 @@ class Profile:
     embedding_size: int
     num_negatives: int
     epochs: int
+    click_rows: int
     trains: tuple[str, ...]
 
 
@@ -36,7 +38,8 @@ PROFILES = {
         embedding_size=16,
         num_negatives=32,
         epochs=3,
-        trains=("synthetic-ranking",),
+        click_rows=20_000,
+        trains=("synthetic-ranking", "synthetic-clicks"),
     ),
     "quick": Profile(
         name="quick",
@@ -45,7 +48,8 @@ PROFILES = {
         embedding_size=64,
         num_negatives=200,
         epochs=60,
-        trains=("synthetic-ranking", "movielens-100k"),
+        click_rows=200_000,
+        trains=("synthetic-ranking", "synthetic-clicks", "movielens-100k"),
     ),
     "paper": Profile(
         name="paper",
@@ -54,8 +58,12 @@ PROFILES = {
         embedding_size=64,
         num_negatives=1000,
         epochs=200,
+        click_rows=10**9,
         trains=(
             "synthetic-ranking",
+            "synthetic-clicks",
+            "movielens-1m",
+            "tmall",
             "movielens-100k",
             "amazon2014-health",
             "amazon2014-electronic",

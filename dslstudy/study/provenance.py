@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import json
 import platform
 import resource
 import subprocess
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import dslstudy
+from dslstudy.c2al.methods import method_class
+from dslstudy.data.registry import registry
 from dslstudy.models import model_class
+from dslstudy.study.click_config import ClickRunConfig
 from dslstudy.study.config import RunConfig
 
 PACKAGE = Path(dslstudy.__file__).parent
@@ -27,6 +31,19 @@ SHARED_CODE = (
     "metrics/topk.py",
 )
 
+#: the same of click runs; the method's own files, the world or the parser, and the cohorts come on top
+CLICK_CODE = (
+    "c2al/method.py",
+    "data/click_columns.py",
+    "data/click_logs.py",
+    "data/click_spec.py",
+    "engine/clicks.py",
+    "metrics/_checks.py",
+    "metrics/calibration.py",
+    "metrics/normalized_entropy.py",
+    "models/fm_attention.py",
+)
+
 
 @cache
 def _code_of(path: Path) -> str:
@@ -40,8 +57,10 @@ def _code_of(path: Path) -> str:
     return ast.dump(tree)
 
 
-def code_fingerprint(config: RunConfig) -> str:
+def code_fingerprint(config: RunConfig | ClickRunConfig) -> str:
     """Twelve hexadecimal digits over the code that decides this run's result; comments do not count."""
+    if isinstance(config, ClickRunConfig):
+        return _click_fingerprint(config)
     classes = [cls.__module__ for cls in model_class(config.backbone).__mro__ if cls.__module__.startswith("dslstudy.")]
     files = [*SHARED_CODE, *(name.removeprefix("dslstudy.").replace(".", "/") + ".py" for name in classes)]
     if config.dataset.startswith("synthetic"):
@@ -54,6 +73,34 @@ def code_fingerprint(config: RunConfig) -> str:
         if not name.endswith("__init__.py"):
             digest.update(f"{name}\n{_code_of(PACKAGE / name)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def _click_fingerprint(config: ClickRunConfig) -> str:
+    spec = registry("clicks").get(config.dataset)
+    files = set(CLICK_CODE) | _imported(method_class(config.method).__module__)
+    if config.axis:
+        files |= {"c2al/cohorts.py"} | ({"c2al/divergences.py"} if config.pair == "discover" else set())
+    files |= {"data/click_world.py"} if spec and spec.generator else {"data/click_formats.py", "data/formats.py"}
+    digest = hashlib.sha256(json.dumps(dict(spec.clicks) if spec else {}, sort_keys=True).encode())
+    for name in sorted(files):
+        digest.update(f"{name}\n{_code_of(PACKAGE / name)}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def _imported(module: str) -> set[str]:
+    """A method's file and, at any depth, those of the training methods and models that it imports."""
+    found, waiting = set(), [module]
+    while waiting:
+        name = waiting.pop().removeprefix("dslstudy.").replace(".", "/") + ".py"
+        if name in found or not (PACKAGE / name).is_file():
+            continue
+        found.add(name)
+        for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
+            source = getattr(node, "module", None) or ""
+            if source.startswith(("dslstudy.c2al.", "dslstudy.models.")):
+                waiting.append(source)
+    return found
 
 
 @cache

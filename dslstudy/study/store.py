@@ -17,12 +17,13 @@ import numpy as np
 from dslstudy.data.fetch import cache_dir, replacing
 from dslstudy.engine.config import require_one_of
 from dslstudy.errors import InputError
+from dslstudy.study.click_config import ClickRunConfig
 from dslstudy.study.config import RunConfig
 
 SCHEMA = 1
-AnyConfig = RunConfig
+AnyConfig = RunConfig | ClickRunConfig
 #: task -> what its runs are written down as
-CONFIGS = {RunConfig.task: RunConfig}
+CONFIGS: dict[str, type[RunConfig] | type[ClickRunConfig]] = {kind.task: kind for kind in (RunConfig, ClickRunConfig)}
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,9 @@ class Record:
         cost: seconds, peak memory in MiB, interactions per second, runs in the stack.
         selection: the metric that chose the epoch, the epoch, and how many were run.
         history: one entry per validation.
-        validation: metrics on the validation cut, e.g. ``ndcg@20``.
-        test: metrics on the test interactions.
+        validation: metrics on the validation cut, e.g. ``ndcg@20`` or ``ne``.
+        test: metrics on the test interactions or rows.
+        model: what is measured on the trained model itself, e.g. ``parameters``; nothing for ranking runs.
         finished: when, ISO 8601 in UTC.
         path: where the record lies, if it lies anywhere yet.
     """
@@ -53,6 +55,7 @@ class Record:
     validation: Mapping[str, float]
     test: Mapping[str, float]
     finished: str
+    model: Mapping[str, float] = field(default_factory=dict)
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -113,6 +116,7 @@ class Record:
             "history": self.history,
             "validation": dict(self.validation),
             "test": dict(self.test),
+            "model": dict(self.model),
             "arrays": f"{self.key}.npz",
             "finished": self.finished,
         }
@@ -132,7 +136,8 @@ class Record:
         if values["key"] != config.key:
             raise InputError(f"{path}: the record's key {values['key']} does not fit its configuration ({config.key})")
         names = ("data", "code", "environment", "cost", "selection", "history", "validation", "test", "finished")
-        return cls(config=config, path=path, **{name: values[name] for name in names})
+        model = values.get("model", {})
+        return cls(config=config, model=model, path=path, **{name: values[name] for name in names})
 
 
 class RunStore:

@@ -14,16 +14,20 @@ from tqdm.auto import tqdm
 
 from dslstudy import __version__
 from dslstudy.data import Split, load_split
+from dslstudy.data.click_logs import ClickSplit
 from dslstudy.data.fetch import replacing
-from dslstudy.data.registry import dataset_names
+from dslstudy.data.registry import registry
 from dslstudy.engine.ranking import TrainedRun, train, training_device
 from dslstudy.errors import InputError
 from dslstudy.metrics.topk import RankingEvaluator, RankingMetrics
 from dslstudy.models import model_class
+from dslstudy.study.click_cohorts import click_split
+from dslstudy.study.click_config import ClickRunConfig
+from dslstudy.study.click_runs import TrainedClickModel, keep_click_model, kept_click_model, train_click_run
 from dslstudy.study.config import RunConfig
 from dslstudy.study.profiles import Profile, get_profile
 from dslstudy.study.provenance import code_commit, code_fingerprint, environment, peak_memory_mb
-from dslstudy.study.store import Record, RunStore, committed_store, user_store
+from dslstudy.study.store import AnyConfig, Record, RunStore, committed_store, user_store
 
 SELECTION_METRIC = "ndcg@20"
 #: runs trained together on a GPU; on the CPU one at a time, so that a kill loses one run at most
@@ -66,13 +70,13 @@ class Study:
         self.device = str(training_device(device))
         self.progress = progress
 
-    def find(self, config: RunConfig) -> Record | None:
+    def find(self, config: AnyConfig) -> Record | None:
         """The record of a run without training anything: a fresh one if there is one, else a committed stale one."""
         records = [record for record in (self.store.get(config), self.committed.get(config)) if record is not None]
         fresh = [record for record in records if not record.stale]
         return (fresh or records or [None])[0]
 
-    def obtain(self, configs: Iterable[RunConfig], *, description: str = "runs") -> list[Record]:
+    def obtain(self, configs: Iterable[AnyConfig], *, description: str = "runs") -> list[Record]:
         """The records of runs, training those that are missing or stale.
 
         Args:
@@ -104,16 +108,18 @@ class Study:
                 bar.update(len(stack))
         return [found[config.key] for config in configs]
 
-    def retrain(self, config: RunConfig) -> Record:
+    def retrain(self, config: AnyConfig) -> Record:
         """Train a run whether or not it has a record; the new record takes the old one's place."""
         return self._train([config])[0].record
 
-    def train(self, config: RunConfig) -> TrainedModel:
-        """A run with its tables; both are kept, so the second call only reads.
+    def train(self, config: AnyConfig) -> TrainedModel | TrainedClickModel:
+        """A run with its tables, or with its model if it is a click run; both are kept, so the second call only reads.
 
         Raises:
             InputError: this profile does not train on that data set, the run is a baseline, or it diverged.
         """
+        if isinstance(config, ClickRunConfig):
+            return self._click_model(config)
         if config.is_baseline:
             raise InputError(f"{config.backbone} is a baseline and has no embedding tables")
         tables = self.store.path(config).with_suffix(".tables.npz")
@@ -137,19 +143,35 @@ class Study:
             )
         return model
 
-    def _may_train(self, config: RunConfig) -> bool:
-        return config.dataset in self.profile.trains or config.dataset not in dataset_names()
+    def _click_model(self, config: ClickRunConfig) -> TrainedClickModel:
+        record = self._fresh(config)
+        kept = None if record is None else kept_click_model(record, self.store)
+        if kept is not None:
+            return kept
+        if not self._may_train(config):
+            raise InputError(f"profile {self.profile.name!r} does not train on {config.dataset}; use --profile paper")
+        trained = self._train([config])[0]
+        keep_click_model(trained, self.store)
+        return trained
 
-    def _fresh(self, config: RunConfig) -> Record | None:
+    def _may_train(self, config: AnyConfig) -> bool:
+        if isinstance(config, ClickRunConfig) and config.dataset_parameters.get("rows", 0) > self.profile.click_rows:
+            return False
+        return config.dataset in self.profile.trains or config.dataset not in registry(None)
+
+    def _fresh(self, config: AnyConfig) -> Record | None:
         record = self.find(config)
         if record is None or record.stale:
             return None
-        if config.dataset not in dataset_names() and record.data["fingerprint"] != split_of(config).fingerprint:
+        if config.dataset not in registry(None) and record.data["fingerprint"] != _data_of(config).fingerprint:
             return None  # one's own file has changed under its name
         return record
 
-    def _train(self, configs: Sequence[RunConfig]) -> list[TrainedModel]:
+    def _train(self, configs: Sequence[AnyConfig]) -> list[TrainedModel] | list[TrainedClickModel]:
         """Train one stack and store its records."""
+        if isinstance(configs[0], ClickRunConfig):
+            device, progress = self.device, self.progress
+            return [train_click_run(config, self.store, device=device, progress=progress) for config in configs]
         split = split_of(configs[0])
         validation, test = evaluators(split, self.device)
         if configs[0].is_baseline:
@@ -258,6 +280,10 @@ def _split(dataset: str, split: str, seed: int, validation_fraction: float) -> S
     return load_split(dataset, split, seed=seed, validation_fraction=validation_fraction)
 
 
+def _data_of(config: AnyConfig) -> Split | ClickSplit:
+    return click_split(config) if isinstance(config, ClickRunConfig) else split_of(config)
+
+
 def evaluators(split: Split, device: str = "cpu") -> tuple[RankingEvaluator, RankingEvaluator]:
     """The validation and the test evaluator of a split: what was seen earlier is never a candidate."""
     train_items, validation_items = split.train.csr(), split.validation.csr()
@@ -280,10 +306,13 @@ def _describe(config: RunConfig, split: Split) -> dict[str, Any]:
     }
 
 
-def _stacks(configs: Sequence[RunConfig], size: int) -> list[list[RunConfig]]:
+def _stacks(configs: Sequence[AnyConfig], size: int) -> list[list[AnyConfig]]:
     """Cut runs into stacks that share data and shape, at most ``size`` runs each."""
-    groups: dict[tuple[object, ...], list[RunConfig]] = {}
+    groups: dict[tuple[object, ...], list[AnyConfig]] = {}
     for config in configs:
+        if isinstance(config, ClickRunConfig):
+            groups[config.data_key, config.key] = [config]
+            continue
         data = (config.dataset, config.split, config.split_seed, config.validation_fraction)
         kind = (config.key,) if config.is_baseline else config.stack_key()
         groups.setdefault((data, kind), []).append(config)
