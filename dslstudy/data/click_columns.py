@@ -135,11 +135,11 @@ def encode(values: NDArray, train: NDArray[np.bool_], spec: FeatureSpec) -> Feat
         [word for word in ("" if _is_missing(text) else str(text)).split(spec.separator) if word] for text in distinct
     ]
     lengths = np.array([len(words) for words in members])
-    words, _ = factorize(np.array([word for row in members for word in row] or [""], dtype=object))
-    frequency = np.bincount(words, weights=np.repeat(frequency, lengths) if lengths.sum() else None)
-    ids, size = _ids(frequency.astype(np.int64), spec.min_count)
+    words, _ = factorize(np.array([word for row in members for word in row], dtype=object))
+    frequency = np.bincount(words, weights=np.repeat(frequency, lengths)).astype(np.int64)
+    ids, size = _ids(frequency, spec.min_count)
     table = np.full((len(distinct), max(1, lengths.max(initial=0))), -1, np.int32)
-    table[np.arange(table.shape[1]) < lengths[:, None]] = ids[words] if lengths.sum() else 0
+    table[np.arange(table.shape[1]) < lengths[:, None]] = ids[words]
     table[lengths == 0, 0] = 0
     return Feature(spec.name, size, table[codes])
 
@@ -255,7 +255,7 @@ def as_numbers(values: "NDArray | pd.Series", name: str) -> NDArray[np.float64]:
     wrong = np.isnan(numbers) & ~missing.to_numpy() if missing is not None else np.zeros(len(numbers), bool)
     if wrong.any() or np.isinf(numbers).any():
         row = int(np.argmax(wrong | np.isinf(numbers)))
-        raise InputError(f"column {name!r} cannot be cut into bins: {series.iloc[row]!r} in row {row} is no number")
+        raise InputError(f"column {name!r} must hold numbers: {series.iloc[row]!r} in row {row} is none")
     return numbers
 
 
@@ -264,8 +264,8 @@ def as_numbers(values: "NDArray | pd.Series", name: str) -> NDArray[np.float64]:
 
 def _temporal(times: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
     ordered = np.sort(times)
-    cuts = [ordered[round(share * len(times))] for share in np.cumsum(SHARES)[:2] if round(share * len(times))]
-    part = np.searchsorted(np.array(cuts), times, side="right")
+    cuts = ordered[np.minimum(np.round(np.cumsum(SHARES)[:2] * len(times)).astype(np.int64), len(times) - 1)]
+    part = np.searchsorted(cuts, times, side="right")
     return tuple(np.flatnonzero(part == number) for number in range(len(PARTS)))
 
 

@@ -1,10 +1,9 @@
 """Click logs drawn from a world whose truth is known: cohorts, their own interactions, and the best possible predictor.
 
 A row has a user, who by her value belongs to the head, the tail or the rest, and categorical fields with Zipf
-frequencies. Its logit
-is a common part (main effects and pairwise interactions of the fields) plus, for head and tail, pairwise interactions
-of the cohort's own, whose strength is the dial ``contrast``. The book turns the dials in the chapter *Why one objective
-forgets minorities*.
+frequencies. Its logit is a common part (main effects and pairwise interactions of the fields) plus, for head and tail,
+pairwise interactions of the cohort's own, whose strength is the dial ``contrast``. The book turns the dials in the
+chapter *Why one objective forgets minorities*.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.special import expit
 
 from dslstudy.data.click_columns import cut_axis
@@ -50,7 +50,7 @@ class ClickWorld:
         head_rate: the head's, or None.
         tail_rate: the tail's, or None.
         fields: number of categorical fields.
-        field_size: ids of each field.
+        field_size: ids of each field, one number for all or a tuple of one for each.
         zipf: exponent of the field frequencies; 0 for uniform.
         main: standard deviation of the common main effects, in logits.
         common: standard deviation of the common pairwise interactions, in logits.
@@ -74,7 +74,7 @@ class ClickWorld:
     head_rate: float | None = None
     tail_rate: float | None = None
     fields: int = 6
-    field_size: int = 50
+    field_size: int | tuple[int, ...] = 50
     zipf: float = 1.0
     main: float = 0.7
     common: float = 0.7
@@ -90,21 +90,25 @@ class ClickWorld:
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name, least in (("rows", 10), ("world_seed", 0), ("fields", 2), ("field_size", 2), ("users", 3)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name} is an integer from {least}, not {value!r}")
+        for name, least in (("rows", 10), ("world_seed", 0), ("fields", 2), ("users", 3)):
+            if not _is_integer(getattr(self, name), least):
+                raise InputError(f"{name} is an integer from {least}, not {getattr(self, name)!r}")
+        sizes = self.field_size
+        if not isinstance(sizes, int):
+            object.__setattr__(self, "field_size", tuple(sizes))
+        if len(self._field_sizes) != self.fields or not all(_is_integer(size, 2) for size in self._field_sizes):
+            raise InputError(f"field_size is an integer from 2, or one for each of {self.fields} fields, not {sizes!r}")
         for name in ("contrast", "zipf", "main", "common", "user_zipf"):
-            if not 0 <= getattr(self, name) < np.inf:
+            if not (_is_number(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"{name} is a number from 0, not {getattr(self, name)!r}")
-        if not 0 <= self.noise <= 1:
+        if not (_is_number(self.noise) and 0 <= self.noise <= 1):
             raise InputError(f"noise is a probability, not {self.noise!r}")
-        for name in ("base_rate", "head_rate", "tail_rate"):
+        for name in ("base_rate", "head_rate", "tail_rate", "head_share", "tail_share"):
             value = getattr(self, name)
-            if value is not None and not 0 < value < 1:
+            if not ((value is None and name in ("head_rate", "tail_rate")) or (_is_number(value) and 0 < value < 1)):
                 raise InputError(f"{name} lies between 0 and 1, not {value!r}")
-        if not (self.head_share > 0 and self.tail_share > 0 and self.head_share + self.tail_share <= 1):
-            raise InputError("head_share and tail_share must be above 0 and at most 1 together")
+        if self.head_share + self.tail_share > 1:
+            raise InputError("head_share and tail_share must be at most 1 together")
 
     # The world
 
@@ -163,19 +167,25 @@ class ClickWorld:
     def _effects(self) -> tuple[NDArray, NDArray, NDArray, NDArray]:
         """Main effects (fields, size); factors (fields, size, rank) of common, head's and tail's interactions."""
         rng = generator(self.world_seed, "click-effects")
-        shape = (self.fields, self.field_size)
+        shape = (self.fields, max(self._field_sizes))
         return rng.standard_normal(shape), *(rng.standard_normal((*shape, _RANK)) for _ in range(3))
+
+    @cached_property
+    def _tables(self) -> tuple[NDArray[np.float64], ...]:
+        """Per field (size, 1 + 3 * rank + 3): main effect, three factors, the squared lengths of the factors."""
+        main, *factors = self._effects
+        lengths = [(one**2).sum(axis=2, keepdims=True) for one in factors]
+        return tuple(np.concatenate([main[:, :, None], *factors, *lengths], axis=2))
 
     def _raw(self, fields: NDArray[np.int32]) -> NDArray[np.float64]:
         """Main effects and the three kinds of pairwise interactions before any scaling, (n, 4)."""
-        main, *factors = self._effects
-        places = (np.arange(self.fields), fields - 1)
-        columns = [main[places].sum(axis=1)]
-        for table in factors:
-            chosen = table[places]
-            # the sum over pairs of inner products, as a factorization machine computes it
-            columns.append(0.5 * ((chosen.sum(axis=1) ** 2).sum(axis=1) - (chosen**2).sum(axis=(1, 2))))
-        return np.stack(columns, axis=1)
+        total = np.zeros((len(fields), self._tables[0].shape[1]))
+        for table, ids in zip(self._tables, fields.T, strict=True):
+            total += table.take(ids - 1, axis=0)
+        sums = total[:, 1:-3].reshape(-1, 3, _RANK)
+        # the sum over pairs of inner products, as a factorization machine computes it
+        pairs = 0.5 * (np.einsum("nkr,nkr->nk", sums, sums) - total[:, -3:])
+        return np.concatenate([total[:, :1], pairs], axis=1)
 
     @cached_property
     def _scale(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -198,14 +208,14 @@ class ClickWorld:
 
     @cached_property
     def _intercepts(self) -> NDArray[np.float64]:
-        """One per cohort, so that its base rate is met on the calibration rows (bisection)."""
+        """One per cohort, so that its base rate is met on the calibration rows."""
         scores = self._mixed(self._scale[2])
-        low, high = np.full(len(COHORTS), -100.0), np.full(len(COHORTS), 100.0)
-        for _ in range(60):
-            middle = (low + high) / 2
-            below = expit(scores + middle).mean(axis=0) < self.cohort_rates
-            low, high = np.where(below, middle, low), np.where(below, high, middle)
-        return (low + high) / 2
+        return np.array(
+            [
+                brentq(lambda shift, own=own, rate=rate: expit(own + shift).mean() - rate, -100, 100)
+                for own, rate in zip(scores.T, self.cohort_rates, strict=True)
+            ]
+        )
 
     # Rows
 
@@ -219,7 +229,7 @@ class ClickWorld:
     def sizes(self) -> tuple[int, ...]:
         """Number of ids of each feature; id 0 is never drawn."""
         extra = {"feature": (len(COHORTS) + 1,), "id": (self.users + 1,), "hidden": ()}[self.visibility]
-        return (self.field_size + 1,) * self.fields + extra
+        return tuple(size + 1 for size in self._field_sizes) + extra
 
     def stream(self, chunk: int = BLOCK, *, seed: int = 0, rows: int | None = None) -> Iterator[ClickRows]:
         """Draw rows, a chunk at a time, in constant memory; the rows do not depend on the size of the chunks.
@@ -267,9 +277,16 @@ class ClickWorld:
 
     def _draw_fields(self, rng: np.random.Generator, rows: int) -> NDArray[np.int32]:
         """Draw ids from 1, in every field with frequencies ``rank ** -zipf``, int32 (rows, fields)."""
-        weights = np.arange(1, self.field_size + 1) ** -float(self.zipf)
-        edges = np.cumsum(weights / weights.sum())[:-1]
-        return (1 + np.searchsorted(edges, rng.random((rows, self.fields)), side="right")).astype(np.int32)
+        ids = np.empty((rows, self.fields), np.int32)
+        for place, size in enumerate(self._field_sizes):
+            weights = np.arange(1, size + 1) ** -float(self.zipf)
+            edges = np.cumsum(weights / weights.sum())[:-1]
+            ids[:, place] = 1 + np.searchsorted(edges, rng.random(rows), side="right")
+        return ids
+
+    @property
+    def _field_sizes(self) -> tuple[int, ...]:
+        return (self.field_size,) * self.fields if isinstance(self.field_size, int) else self.field_size
 
     # Splits
 
@@ -327,3 +344,11 @@ class ClickWorld:
             for place, (name, size) in enumerate(zip(self.feature_names, self.sizes, strict=True))
         ]
         return ClickLog(rows.labels, tuple(features), rows.users)
+
+
+def _is_integer(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
