@@ -78,7 +78,7 @@ def load_model(path: str | Path) -> tuple[FMAttention, dict[str, Any]]:
         header, architecture, metadata = (
             _as_text(entries.pop(name)) for name in ("header", "architecture", "metadata")
         )
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{path} is damaged or no model file of dslstudy; export the model again") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{path} is no click model of dslstudy")

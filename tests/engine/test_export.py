@@ -142,6 +142,26 @@ def test_damage_is_refused_or_harmless(tmp_path_factory, data):
         assert torch.equal(a, b)
 
 
+def test_damage_in_the_directory_of_the_archive_is_refused_or_harmless(tmp_path):
+    """Here a changed bit may say that an entry is encrypted, or compressed in a way that nobody knows."""
+    path = tmp_path / "model.npz"
+    model = make_model((3, 2), embedding_size=2, hidden=2, attention_size=1)
+    save_model(path, model)
+    content = path.read_bytes()
+    entry = content.rindex(b"PK\x01\x02")
+    refused = 0
+    for place in range(entry, entry + 46):
+        for bit in (1, 8, 128):
+            path.write_bytes(content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :])
+            try:
+                again, _ = load_model(path)
+            except InputError:
+                refused += 1
+                continue
+            assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    assert refused > 20
+
+
 def test_what_cannot_be_saved_or_found(tmp_path, trained):
     with pytest.raises(InputError, match="only an FMAttention can be saved, not a GatedPrimary"):
         save_model(tmp_path / "model.npz", trained["mmoe"])
