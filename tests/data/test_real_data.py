@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dslstudy.data.click_logs import load_click_split
 from dslstudy.data.fetch import cache_dir, cached_path, sha256_of
 from dslstudy.data.load import load_dataset, load_split
 from dslstudy.data.registry import dataset_spec, registry
@@ -22,7 +23,7 @@ def real_data():
     folders = [Path(named)] if named else []
     folders += [Path(__file__).resolve().parents[3] / "shared" / "data", cache_dir()]
     found = {}
-    for name, spec in registry().items():
+    for name, spec in registry(None).items():
         for folder in folders:
             for form in spec.forms:
                 if all((folder / file.path).is_file() for file in form.files) and all(
@@ -33,7 +34,8 @@ def real_data():
 
 
 REAL_DATA = real_data()
-SMALL = [name for name in REAL_DATA if registry()[name].interactions < 250_000]  # the rest would take its time
+RANKING = [name for name in REAL_DATA if name in registry()]
+SMALL = [name for name in RANKING if registry()[name].interactions < 250_000]  # the rest would take its time
 
 
 def for_each(names):
@@ -42,7 +44,7 @@ def for_each(names):
 
 
 def published(kind):
-    return [name for name in REAL_DATA if registry()[name].published == kind]
+    return [name for name in RANKING if registry()[name].published == kind]
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +52,7 @@ def mirror(request, monkeypatch):
     monkeypatch.setenv("DSLSTUDY_MIRROR", str(REAL_DATA[request.node.callspec.params["name"]]))
 
 
-@for_each(list(REAL_DATA))
+@for_each(RANKING)
 def test_sizes_are_those_of_the_registry(name):
     spec, dataset = dataset_spec(name), load_dataset(name, offline=True)
     kept = dataset.interactions
@@ -130,3 +132,50 @@ def test_movielens_ratings_are_grouplens_own(name):
     content = cached_path(dataset_spec(name).forms[0].files[0]).read_bytes()
     known = "06416e597f82b7342361e41163890c81036900f418ad91315590814211dca490"
     assert hashlib.sha256(content.split(b"\n", 1)[1]).hexdigest() == known
+
+
+@for_each([name for name in REAL_DATA if name in registry("clicks")])
+def test_click_logs_are_whole(name):
+    spec, split = dataset_spec(name), load_click_split(name, offline=True)
+    parts = [split.train, split.validation, split.test]
+    raw = {"movielens-100k": (100_000, 943, 1682, 55_375), "tmall": (260_864, 212_062, 1993, 15_952)}
+    users, items = (np.concatenate([getattr(part, kind) for part in parts]) for kind in ("users", "items"))
+    positive = sum(int(part.labels.sum()) for part in parts)
+    if name in raw:
+        assert (len(users), len(np.unique(users)), len(np.unique(items)), positive) == raw[name]
+    if spec.task == "clicks":
+        assert (len(users), len(np.unique(users)), len(np.unique(items))) == (
+            spec.interactions,
+            spec.users,
+            spec.items,
+        )
+    assert split.name == ("random" if name == "tmall" else "temporal")
+    assert len(split.axes) >= 3
+    known = split.train.features[0]
+    assert (known.values > 0).mean() > 0.9
+    for axis in split.axes.values():
+        assert axis.counts().sum() > 0.15 * len(split.train)
+
+
+@for_each([name for name in REAL_DATA if name == "tmall"])
+def test_a_fifth_of_tmall_has_features(name):
+    split = load_click_split(name, offline=True)
+    known = sum(int((part.features[2].values > 0).sum()) for part in (split.train, split.validation, split.test))
+    assert known == 52_173
+
+
+@for_each([name for name in REAL_DATA if name == "movielens-100k"])
+def test_movielens_clicks_are_its_ratings(name):
+    """Row by row against the ratings file, read with nothing but string methods."""
+    split = load_click_split(name, offline=True, split="per-user", min_count=1)
+    path = cached_path(dataset_spec(name).forms[0].files[0])
+    rows = {}
+    for line in path.read_text().splitlines()[1:]:
+        user, item, rating, time = line.split("\t")
+        rows[int(user), int(item)] = (float(rating) >= 4, int(time))
+    found = {}
+    for part in (split.train, split.validation, split.test):
+        columns = (part.columns["user"], part.columns["item"], part.labels, part.timestamps)
+        for user, item, label, time in zip(*(column.tolist() for column in columns), strict=True):
+            found[user, item] = (bool(label), time)
+    assert found == rows
