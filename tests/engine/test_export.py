@@ -76,16 +76,18 @@ def test_methods_that_throw_heads_away_leave_the_plain_architecture(trained, tmp
 def test_the_exported_c2al_model_is_as_fast_as_the_plain_one(trained, split):
     features = [torch.from_numpy(feature.values.astype(np.int64)) for feature in split.test.features]
     models = [trained["plain"].eval(), trained["c2al"].eval()]
-    best = [float("inf")] * 2
+
+    def cost(model):
+        started = time.process_time()
+        for _ in range(3):
+            model(features)
+        return time.process_time() - started
+
     with torch.no_grad():
-        for turn in range(60):  # taking turns, so that what else the machine does meets both
-            which = turn % 2
-            started = time.perf_counter()
-            for _ in range(5):
-                models[which](features)
-            best[which] = min(best[which], time.perf_counter() - started)
-    assert best[1] < 1.5 * best[0]
-    assert best[0] < 1.5 * best[1]
+        # neighbours in time, and processor time: what else the machine does meets both alike
+        pairs = [[cost(model) for model in models] for _ in range(100)]
+    plain, c2al = np.array(pairs[10:]).T
+    assert 0.7 < np.median(c2al / plain) < 1.4
 
 
 def rewritten(path, **entries):
