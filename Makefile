@@ -15,7 +15,7 @@ JOBS    ?= 2
 BIN   := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: book test lint notebooks lock clean help
+.PHONY: book test lint notebooks lock peers clean help
 
 book: $(READY)
 	$(BIN)/dslstudy book --profile $(PROFILE) --jobs $(JOBS)
@@ -40,6 +40,14 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# The environment that `dslstudy bench` measures RecBole, Cornac and implicit in
+peers: .venv-peers/.ready
+
+.venv-peers/.ready: benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --disable-pip-version-check --requirement benchmarks/requirements-peers.txt
+	@touch $@
+
 # Take the newest versions that pyproject.toml allows, in an environment of their own. Local labels such as +cpu are cut
 # off: which build of a version fits a machine is for its package index to say. Triton must
 # have the version that torch's CUDA build names: where pip chose a CPU build of torch, put that in by hand.
@@ -55,7 +63,7 @@ lock:
 
 # The environment and everything that was built; the data in the user's cache stay
 clean:
-	rm -rf $(VENV) _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-peers _build build dist *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
