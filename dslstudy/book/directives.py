@@ -50,6 +50,17 @@ def dataset_row(spec: "DatasetSpec") -> list[str]:
     return [spec.name, *(f"{n:,}" for n in (spec.users, spec.items, spec.interactions)), *published]
 
 
+def click_row(spec: "DatasetSpec") -> list[str]:
+    """One click log as the cells of a Markdown table."""
+    label = spec.clicks.get("label")
+    if label is None:
+        rule = "drawn"
+    else:
+        rule = f"{label['column']} ≥ {label['at_least']}" if "at_least" in label else label["column"]
+    axes = [axis["name"] for axis in spec.clicks.get("axes", ())] or ["cohort", "value", "activity"]
+    return [spec.name, rule, spec.split if spec.task == "clicks" else "temporal", ", ".join(axes)]
+
+
 # What stays: bullets, code between backticks, roles, and *emphasis* that begins and ends on one line
 MARKUP = re.compile(r"(^\s*[*] |``.*?``|`.*?`_*|(?<![\w*])(?P<mark>[*]{1,2})(?=[^\s*]).*?[^\s*](?P=mark)(?![\w*]))")
 # What would be taken for markup, but is a formula
@@ -126,19 +137,36 @@ class CommandHelp(BookDirective):
 
 
 class DatasetTable(BookDirective):
-    """The registry as a table, then each data set's terms and source."""
+    """The registry as a table, then the terms and source of each data set.
+
+    With the argument ``clicks`` the click logs, of which only those get a section that are no ranking data set as well.
+    """
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """The table, and one section for each data set."""
         from dslstudy.data.registry import registry
 
-        head = ["name", "users", "items", "interactions", "published split", "train", "test"]
-        rows = [head, ["---", "---:", "---:", "---:", "---", "---:", "---:"], *map(dataset_row, registry().values())]
+        if self.arguments == ["clicks"]:
+            specs = registry("clicks")
+            rows = [["name", "positive", "split", "axes"], ["---"] * 4, *map(click_row, specs.values())]
+            described = [spec for name, spec in specs.items() if name not in registry()]
+        else:
+            head = ["name", "users", "items", "interactions", "published split", "train", "test"]
+            rows = [
+                head,
+                ["---", "---:", "---:", "---:", "---", "---:", "---:"],
+                *map(dataset_row, registry().values()),
+            ]
+            described = list(registry().values())
         found = self.parse([f"| {' | '.join(row)} |" for row in rows])
-        for spec in registry().values():
+        for spec in described:
             files = [f"`{file.path}` (sha256 `{file.sha256[:12]}…`)" for form in spec.forms for file in form.files]
+            items = f", {spec.items:,} items" if spec.items else ""
             lines = [
                 *(f"{spec.title}{f' {{cite}}`{spec.cite}`' if spec.cite else ''}. {spec.citation}", ""),
+                *([f"* {spec.interactions:,} rows, {spec.users:,} users{items}."] if spec.task == "clicks" else []),
                 *(f"* Licence: {spec.licence}.", f"* Terms: {spec.terms}"),
                 *([f"* Files: {', '.join(files)}"] if files else []),
             ]

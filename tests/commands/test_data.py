@@ -138,6 +138,21 @@ def test_describe_prose(run):
     ]
 
 
+def test_describe_a_click_log(run):
+    code, out, err = run("describe", "synthetic-clicks")
+    assert (code, err) == (0, "")
+    assert out.startswith("Controlled click world (synthetic-clicks)\n")
+    facts = json.loads(run("describe", "synthetic-clicks", "--task", "clicks", "--json")[1])
+    assert facts["rows"] == 200_000
+    assert f"train       {facts['split']['train']['rows']:,}" in out
+    assert f"on test: {facts['bayes_ne']:.4f}" in out
+    tail = facts["axes"][0]["bins"][2]
+    assert tail["label"] == "tail"
+    assert ["tail", f"{tail['train']:,}", f"{tail['test']:,}"] in [line.split()[:3] for line in out.splitlines()]
+    assert fails_in_one_line(run("describe", "tmall", "--task", "ranking"), "tmall is no data set for ranking")
+    assert fails_in_one_line(run("describe", "synthetic-clicks", "--split", "iid"), "'split' is not one of the dials")
+
+
 def test_describe_json_of_own_data(run, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("user,item\n" + "".join(f"{user},{item}\n" for user in range(6) for item in range(10)))

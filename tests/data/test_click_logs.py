@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -495,3 +496,21 @@ def test_specs_of_a_table_are_in_the_order_of_the_toml():
     assert isinstance(spec, ClickSpec)
     assert spec.columns == ("bought", "who", "what", "when", "price", "age", "tags")
     assert isinstance(click_table(raw_log(), spec), ClickTable)
+
+
+def test_the_example_in_the_reference_works(tmp_path):
+    page = (Path(__file__).parents[2] / "book/reference/data-sets.md").read_text(encoding="utf-8")
+    (tmp_path / "visits.toml").write_text(page.split("```toml\n")[1].split("```")[0])
+    names = {
+        "who": "visitor",
+        "what": "page",
+        "when": "seen_at",
+        "bought": "clicked",
+        "tags": "topics",
+        "price": "dwell",
+    }
+    raw_log().rename(columns=names).to_csv(tmp_path / "visits.csv", index=False)
+    split = load_click_split(tmp_path / "visits.csv")
+    assert split.feature_names == ("visitor", "page", "age", "dwell", "topics")
+    assert tuple(split.axes) == ("age", "activity", "age x activity")
+    assert split.axis("age").unit == "user"
