@@ -1,4 +1,4 @@
-"""How losses, backbones, baselines and metrics are called in text."""
+"""How losses, backbones, baselines, training methods and metrics are called in text."""
 
 _NAMES = {
     "bpr": "BPR",
@@ -15,12 +15,24 @@ _NAMES = {
     "popularity": "Popularity",
     "item-knn": "Item-kNN",
     "ease": "EASE",
+    "c2al": "C2AL",
+    "cohort_feature": "cohort as feature",
+    "groupdro": "GroupDRO",
+    "membership": "membership only",
+    "mmoe": "MMoE",
+    "multi_cohort": "all cohorts",
+    "one_head": "one head",
+    "oversampling": "over-sampling",
+    "pcgrad": "PCGrad",
+    "ple": "PLE",
+    "random_pair": "random pair",
+    "reweighting": "re-weighting",
 }
 _METRICS = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "mrr": "MRR", "hit_rate": "Hit rate"}
 
 
 def display_name(name: str) -> str:
-    """How a loss, backbone or baseline is called in text; unknown names stay as they are.
+    """How a loss, backbone, baseline or training method is called in text; unknown names stay as they are.
 
     >>> display_name("softmax")
     'SL'
