@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
 from dslstudy import losses
+from dslstudy.engine.compiling import compiled
 from dslstudy.engine.scores import Batch
 from dslstudy.errors import InputError
 from dslstudy.losses.dsl import READINGS
@@ -15,7 +17,7 @@ from dslstudy.losses.psl import ACTIVATIONS
 Hyperparameters = Mapping[str, float | int | str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Objective:
     """A loss as the trainer sees it.
 
@@ -25,12 +27,15 @@ class Objective:
             computed together; numbers may differ from run to run.
         choices: the values each word may take.
         uses_similarity: whether it also takes ``item_similarity (P, B, N)``.
+        per_example: whether the loss of an example depends on that example alone, so that shares of a batch may be
+            computed apart.
     """
 
     function: Callable[..., Tensor]
     defaults: Hyperparameters
     choices: Mapping[str, Iterable[str]] = field(default_factory=dict)
     uses_similarity: bool = False
+    per_example: bool = True
 
     def complete(self, given: Hyperparameters) -> dict[str, float | int | str]:
         """Fill in defaults.
@@ -59,18 +64,44 @@ class Objective:
         """The hyperparameters that runs computed together must agree on."""
         return tuple(value for value in self.complete(given).values() if isinstance(value, str))
 
-    def __call__(self, batch: Batch, runs: Sequence[Hyperparameters]) -> Tensor:
-        """Losses (P, B) of P runs, each with its own numbers."""
+    def numbers(self, runs: Sequence[Hyperparameters], device: torch.device) -> dict[str, Tensor]:
+        """The hyperparameters that may differ from run to run, as (P,) tensors; whole numbers stay on the CPU."""
         complete = [self.complete(run) for run in runs]
-        keywords = {
-            name: value
-            if isinstance(value, str)
-            else torch.tensor([run[name] for run in complete], device=batch.positive.device)
+        return {
+            name: torch.tensor([run[name] for run in complete], device="cpu" if isinstance(value, int) else device)
             for name, value in complete[0].items()
+            if not isinstance(value, str)
         }
+
+    def __call__(
+        self, batch: Batch, numbers: Mapping[str, Tensor], words: Sequence[str] = (), *, compile: bool = False
+    ) -> Tensor:
+        """Losses (P, B) of P runs, each with its own numbers.
+
+        Args:
+            batch: scores of the runs' examples.
+            numbers: as from :meth:`numbers`.
+            words: as from :meth:`words`.
+            compile: run the compiled loss; the same up to rounding.
+        """
+        keywords = dict(numbers)
         if self.uses_similarity:
-            keywords["item_similarity"] = batch.item_similarity()
-        return self.function(batch.positive, batch.negatives, mask=batch.mask, **keywords)
+            keywords["item_similarity"] = batch.similarity
+        if compile and "slate_size" in keywords:  # a compiled loss knows the shape of its slate
+            sizes = set(keywords["slate_size"].tolist())
+            if len(sizes) == 1:
+                keywords["slate_size"] = sizes.pop()
+            else:
+                compile = False
+        function = self._bound(tuple(words))
+        if compile:
+            function = compiled(function)
+        return function(batch.positive, batch.negatives, mask=batch.mask(), **keywords)
+
+    @cache  # noqa: B019 - objectives are few and live as long as the process
+    def _bound(self, words: tuple[str, ...]) -> Callable[..., Tensor]:
+        names = [name for name, value in self.defaults.items() if isinstance(value, str)]
+        return partial(self.function, **dict(zip(names, words, strict=True)))
 
 
 OBJECTIVES: dict[str, Objective] = {
@@ -83,5 +114,6 @@ OBJECTIVES: dict[str, Objective] = {
         {"temperature": 0.2, "alpha": -0.3, "beta": 0.2, "gamma": 0.2, "slate_size": 20, "reading": "R1"},
         {"reading": READINGS},
         uses_similarity=True,
+        per_example=False,
     ),
 }

@@ -1,11 +1,15 @@
-"""Positives and negatives, drawn on the device (book: From BPR to the softmax loss)."""
+"""Positives and negatives of a batch, and which negatives are positives (book: From BPR to the softmax loss)."""
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dslstudy.data.interactions import Interactions
+from dslstudy.engine.streams import place_seed, torch_seed, uniform_items
 
 
 class Positives:
@@ -18,70 +22,136 @@ class Positives:
 
     def __init__(self, interactions: Interactions, device: torch.device | str = "cpu") -> None:
         self.num_users, self.num_items = interactions.num_users, interactions.num_items
-        keys = torch.tensor(interactions.keys(), device=device)
-        self.users, self.items = keys // self.num_items, keys % self.num_items
-        counts = torch.bincount(self.users, minlength=self.num_users)
+        self.keys = torch.tensor(interactions.keys(), device=device)
+        self.users, self.items = self.keys // self.num_items, self.keys % self.num_items
+        self.counts = torch.bincount(self.users, minlength=self.num_users)
         self.start = torch.zeros(self.num_users + 1, dtype=torch.int64, device=device)
-        self.start[1:] = counts.cumsum(0)
+        self.start[1:] = self.counts.cumsum(0)
 
     def __len__(self) -> int:
         return len(self.users)
 
-    def of_users(self, users: Tensor) -> Tensor:
-        """Which items each of the users has interacted with.
+    def cells(self, users: Tensor, total: int | None = None) -> Cells:
+        """The training items of a batch's users.
 
         Args:
-            users: (B,) user ids.
+            users: (B,) user ids; several runs' users one behind the other.
+            total: how many items that makes, if it is known; a GPU need not be asked then.
+        """
+        count = self.counts[users]
+        if total is None:
+            total = int(count.sum())
+        end = count.cumsum(0)
+        # the batch's slices laid end to end: place p of the result is place p + shift of the training interactions
+        shift = self.start[users] - (end - count)
+        row = torch.repeat_interleave(torch.arange(len(users), device=users.device), count, output_size=total)
+        place = torch.arange(total, device=users.device) + shift[row]
+        return Cells(users, row, self.items[place], end, self)
+
+
+@dataclass
+class Cells:
+    """The training items of a batch's users as cells (row, item) of its score matrix, ordered by row.
+
+    There are as many as the users have items: never a users x items matrix, and filling them in costs far less than
+    looking up each of B x N sampled pairs.
+
+    Attributes:
+        users: (B,) the batch's users.
+        row: (n,) row of each cell.
+        item: (n,) column.
+        end: (B,) number of cells in the rows up to and including this one.
+        positives: what they were taken from.
+    """
+
+    users: Tensor
+    row: Tensor
+    item: Tensor
+    end: Tensor
+    positives: Positives
+
+    def select(self, examples: slice, runs: int = 1) -> Cells:
+        """The cells of some examples of each run; their rows are numbered from 0 again, run after run.
+
+        On a GPU this waits to hear how many cells there are.
+        """
+        per_run, length = len(self.users) // runs, examples.stop - examples.start
+        parts = []
+        for run in range(runs):
+            start, stop = run * per_run + examples.start, run * per_run + examples.stop
+            first, last = (int(self.end[row - 1]) if row else 0 for row in (start, stop))
+            parts.append(
+                (
+                    self.users[start:stop],
+                    self.row[first:last] + (run * length - start),
+                    self.item[first:last],
+                    self.end[start:stop] - first,
+                )
+            )
+        if runs == 1:
+            return Cells(*parts[0], self.positives)
+        users, row, item, end = (list(column) for column in zip(*parts, strict=True))
+        total = 0
+        for run, last in enumerate(end):
+            end[run] = last + total
+            total += len(row[run])
+        return Cells(torch.cat(users), torch.cat(row), torch.cat(item), torch.cat(end), self.positives)
+
+    def fill(self, scores: Tensor, examples: slice) -> None:
+        """Put -inf on the cells of some examples, in place.
+
+        Args:
+            scores: (P, b, I) scores of the examples of each run; the batch has P times as many rows.
+            examples: slice of 0 to B / P.
+        """
+        runs, length, num_items = scores.shape
+        here = self if runs * length == len(self.users) else self.select(examples, runs)
+        scores.view(-1).index_fill_(0, here.row * num_items + here.item, -torch.inf)
+
+    def table(self, num_items: int) -> Tensor:
+        """The cells as (B, I) bool."""
+        known = torch.zeros(len(self.users) * num_items, dtype=torch.bool, device=self.users.device)
+        known.index_fill_(0, self.row * num_items + self.item, True)
+        return known.view(len(self.users), num_items)
+
+    def contains(self, items: Tensor) -> Tensor:
+        """Which items are cells of their row, by looking them up among the sorted keys of all interactions.
+
+        Args:
+            items: (P, B / P, N).
 
         Returns:
-            (B, I) bool. It is as large as one batch of scores against all items, never users x items, and filling
-            it from the users' slices costs far less than looking up each of B x N sampled pairs.
+            (P, B / P, N) bool.
         """
-        first, count = self.start[users], self.start[users + 1] - self.start[users]
-        total = int(count.sum())
-        shift = first - (count.cumsum(0) - count)
-        row_start = torch.arange(len(users), device=users.device) * self.num_items
-        place = torch.arange(total, device=users.device) + torch.repeat_interleave(shift, count, output_size=total)
-        cell = self.items[place] + torch.repeat_interleave(row_start, count, output_size=total)
-        known = torch.zeros(len(users), self.num_items, dtype=torch.bool, device=users.device)
-        known.view(-1).index_fill_(0, cell, True)
-        return known
+        keys = self.positives.keys
+        wanted = self.users.view(*items.shape[:2], 1) * self.positives.num_items + items
+        place = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
+        return keys[place] == wanted
 
 
-def epoch_batches(
-    positives: Positives, generators: Sequence[torch.Generator], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass over the interactions in an order of each run's own.
-
-    Args:
-        positives: what to go through.
-        generators: one random stream per run.
-        batch_size: examples B in a batch; the last batch of the epoch holds what remains.
-
-    Yields:
-        users (R, B) and positive items (R, B).
-    """
-    n, device = len(positives), positives.users.device
-    order = torch.stack([torch.randperm(n, generator=generator, device=device) for generator in generators])
-    for batch in order.split(batch_size, dim=1):
-        yield positives.users[batch], positives.items[batch]
+def epoch_order(num_interactions: int, seed: int, epoch: int) -> Tensor:
+    """The order (n,) in which a run goes through the training interactions in one epoch; on the CPU."""
+    generator = torch.Generator().manual_seed(torch_seed(seed, "order", epoch))
+    return torch.randperm(num_interactions, generator=generator)
 
 
 def draw_negatives(
-    num_items: int, shape: tuple[int, ...], generators: Sequence[torch.Generator], device: torch.device | str
+    num_items: int, shape: Sequence[int], seed: int, place: Sequence[int] = (), device: torch.device | str = "cpu"
 ) -> Tensor:
-    """Draw items uniformly with replacement, each run from its own stream.
+    """Draw items uniformly with replacement. Accidental positives are still among them.
 
     Args:
         num_items: items I to draw from.
         shape: (B, N) for negatives per example, (N,) for negatives that a batch shares.
-        generators: one random stream per run.
-        device: the generators' device.
+        seed: of the run.
+        place: where in the run they are used (epoch, step, share of the batch): another place, other numbers.
+        device: where they are drawn; a GPU draws other numbers than a CPU.
 
     Returns:
-        (R, *shape) int64. Accidental positives are still in it; the trainer masks them.
+        (*shape) int64.
     """
-    negatives = torch.empty((len(generators), *shape), dtype=torch.int64, device=device)
-    for row, generator in zip(negatives, generators, strict=True):
-        row.random_(0, num_items, generator=generator)
-    return negatives
+    device = torch.device(device)
+    if device.type == "cpu":
+        return uniform_items(num_items, shape, place_seed(seed, "negatives", *place))
+    generator = torch.Generator(device).manual_seed(torch_seed(seed, "negatives", *place))
+    return torch.randint(num_items, tuple(shape), generator=generator, device=device)

@@ -1,47 +1,57 @@
-"""Scores of a batch: positives, sampled negatives, and which of those are real (book: From BPR to the softmax loss)."""
+"""Scores of a batch: positives, sampled negatives, and which of those are real (book: From BPR to the softmax loss).
 
+The scores of N negatives per example are computed a few examples at a time, by a matrix product with all items or by
+gathering the N vectors, and only the (B, N) scores stay: neither (B, I) nor (B, N, d) is ever held for a whole batch.
+On a CPU that keeps the work inside the cache, which is worth more than the flops saved by scoring fewer items.
+"""
+
+from __future__ import annotations
+
+import threading
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import embedding, normalize
 
-#: with per-example negatives, score all I items and pick N of them as long as I <= PRODUCT_LIMIT * N
-PRODUCT_LIMIT = 20
+from dslstudy.engine.sampler import Cells
+
+#: score all I items and pick N of them as long as I <= PRODUCT_LIMIT * N; beyond, gather the vectors of the N
+PRODUCT_LIMIT = {"cpu": 60, "cuda": 20}
+#: what one block of examples may hold: on a CPU about half of a core's second-level cache
+BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**31}
 
 
 def score_tables(user_table: Tensor, item_table: Tensor, score: str) -> tuple[Tensor, Tensor]:
     """Tables whose inner products are the scores: rows of unit length for ``cosine``, as they are otherwise."""
-    if score == "cosine":
-        return normalize(user_table, dim=-1), normalize(item_table, dim=-1)
-    return user_table, item_table
+    return score_table(user_table, score), score_table(item_table, score)
+
+
+def score_table(table: Tensor, score: str) -> Tensor:
+    """One of the tables (or some of its rows) of :func:`score_tables`."""
+    return normalize(table, dim=-1) if score == "cosine" else table
 
 
 @dataclass
 class Batch:
-    """What a loss sees of one batch of P runs.
+    """What a loss sees of a batch, or of a share of its examples, for P runs.
 
     Attributes:
         positive: (P, B) scores of the positives.
-        negatives: (P, B, N) scores of the sampled negatives.
-        mask: (P, B, N) bool, True where the negative is none of the user's training items.
-        positive_items: (P, B) ids of the positives.
-        negative_items: (P, B, N) or (P, N) ids of the negatives.
-        item_table: (P, I, d) the items' embeddings, for similarities.
+        negatives: (P, B, N) scores of the sampled negatives, -inf where one is a training item of the user.
+        similarity: (P, B, N) cosine of each positive with its negatives, for losses that use it.
+        sources: what the negatives' scores were computed from, for their gradient.
     """
 
     positive: Tensor
     negatives: Tensor
-    mask: Tensor
-    positive_items: Tensor
-    negative_items: Tensor
-    item_table: Tensor
+    similarity: Tensor | None = None
+    sources: tuple[Tensor, ...] = ()
 
-    @torch.no_grad()
-    def item_similarity(self) -> Tensor:
-        """Cosine of each positive with its negatives, (P, B, N), outside the graph (DESIGN: in stop-gradient)."""
-        table = normalize(self.item_table.detach(), dim=-1)
-        return pick_scores(rows(table, self.positive_items), table, self.negative_items)
+    def mask(self) -> Tensor:
+        """(P, B, N) bool, True where the negative is none of the user's training items."""
+        return self.negatives.detach() > -torch.inf
 
 
 def rows(table: Tensor, index: Tensor) -> Tensor:
@@ -54,32 +64,127 @@ def rows(table: Tensor, index: Tensor) -> Tensor:
     return embedding(index + offset, table.reshape(runs * n, size))
 
 
-def pick_scores(vectors: Tensor, item_table: Tensor, negatives: Tensor) -> Tensor:
+def scores_by_product(num_items: int, num_negatives: int, device: str) -> bool:
+    """Whether scoring all items by one product costs less than gathering the vectors of the negatives."""
+    return num_items <= PRODUCT_LIMIT[device] * num_negatives
+
+
+def pick_scores(vectors: Tensor, item_table: Tensor, negatives: Tensor, known: Cells | None = None) -> Tensor:
     """Inner products of each example's vector with its negatives.
 
     Args:
         vectors: (P, B, d).
         item_table: (P, I, d).
         negatives: (P, B, N), or (P, N) when the batch shares them.
+        known: the users' training items; where a negative is among them its score becomes -inf.
 
     Returns:
-        (P, B, N). One matrix product in all cases but very many items, where gathering N vectors costs less.
+        (P, B, N).
     """
     if negatives.dim() == 2:
-        return vectors @ rows(item_table, negatives).mT
-    if item_table.shape[1] <= PRODUCT_LIMIT * negatives.shape[2]:
-        return (vectors @ item_table.mT).gather(2, negatives)
-    return (rows(item_table, negatives) @ vectors.unsqueeze(-1)).squeeze(-1)
+        scores = vectors @ rows(item_table, negatives).mT
+        if known is None:
+            return scores
+        mask = known.table(item_table.shape[1]).view(*vectors.shape[:2], -1)
+        return scores.masked_fill(mask.gather(2, negatives[:, None].expand_as(scores)), -torch.inf)
+    if scores_by_product(item_table.shape[1], negatives.shape[2], vectors.device.type):
+        return _ByProduct.apply(vectors, item_table, negatives, known)
+    scores = _ByGathering.apply(vectors, item_table, negatives)
+    if known is None:
+        return scores
+    return scores.masked_fill(known.contains(negatives), -torch.inf)
 
 
-def real_negatives(known: Tensor, negatives: Tensor) -> Tensor:
-    """Which sampled negatives are none of the user's training items.
+class _Buffers(threading.local):
+    """One block's memory per thread, kept from step to step: fresh memory is slow to touch."""
 
-    Args:
-        known: (B, I) bool, the users' training items.
-        negatives: (B, N) or, shared by the batch, (N,).
+    def __init__(self) -> None:
+        self.kept: dict[tuple[torch.device, torch.dtype], Tensor] = {}
 
-    Returns:
-        (B, N) bool.
-    """
-    return ~known.gather(1, negatives.expand(len(known), -1))
+    def take(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        size, kind = torch.Size(shape).numel(), (like.device, like.dtype)
+        if kind not in self.kept or len(self.kept[kind]) < size:
+            self.kept[kind] = torch.empty(size, dtype=like.dtype, device=like.device)
+        return self.kept[kind][:size].view(shape)
+
+
+_buffers = _Buffers()
+
+
+def _blocks(examples: int, bytes_per_example: int, device: torch.device) -> list[slice]:
+    size = max(8, BLOCK_BYTES[device.type] // bytes_per_example)
+    return [slice(start, min(start + size, examples)) for start in range(0, examples, size)]
+
+
+class _ByProduct(torch.autograd.Function):
+    """Score all items, pick N; block by block."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, item_table: Tensor, negatives: Tensor, known: Cells | None) -> Tensor:
+        ctx.save_for_backward(vectors, item_table, negatives)
+        runs, examples, _ = vectors.shape
+        num_items = item_table.shape[1]
+        scores = vectors.new_empty(negatives.shape)
+        columns = item_table.mT
+        for block in _blocks(examples, runs * num_items * vectors.element_size(), vectors.device):
+            buffer = _buffers.take((runs, block.stop - block.start, num_items), vectors)
+            torch.bmm(vectors[:, block], columns, out=buffer)
+            if known is not None:
+                known.fill(buffer, block)
+            if runs == 1:
+                torch.gather(buffer[0], 1, negatives[0, block], out=scores[0, block])
+            else:
+                scores[:, block] = buffer.gather(2, negatives[:, block])
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        vectors, item_table, negatives = ctx.saved_tensors
+        runs, examples, _ = vectors.shape
+        num_items = item_table.shape[1]
+        of_vectors, of_items = torch.empty_like(vectors), torch.zeros_like(item_table)
+        for block in _blocks(examples, runs * num_items * vectors.element_size(), vectors.device):
+            buffer = _buffers.take((runs, block.stop - block.start, num_items), vectors).zero_()
+            buffer.scatter_add_(2, negatives[:, block], gradient[:, block])
+            of_vectors[:, block] = buffer @ item_table
+            of_items.baddbmm_(buffer.mT, vectors[:, block])
+        return of_vectors, of_items, None, None
+
+
+class _ByGathering(torch.autograd.Function):
+    """Gather the vectors of N items, multiply; block by block."""
+
+    @staticmethod
+    def forward(ctx: Any, vectors: Tensor, item_table: Tensor, negatives: Tensor) -> Tensor:
+        ctx.save_for_backward(vectors, item_table, negatives)
+        scores = vectors.new_empty(negatives.shape)
+        for run, block in _ByGathering.parts(vectors, negatives):
+            gathered = _ByGathering.gather(item_table[run], negatives[run, block])
+            scores[run, block] = (gathered @ vectors[run, block].unsqueeze(-1)).squeeze(-1)
+        return scores
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        vectors, item_table, negatives = ctx.saved_tensors
+        of_vectors, of_items = torch.empty_like(vectors), torch.zeros_like(item_table)
+        for run, block in _ByGathering.parts(vectors, negatives):
+            gathered = _ByGathering.gather(item_table[run], negatives[run, block])
+            weight = gradient[run, block]
+            of_vectors[run, block] = (weight.unsqueeze(-2) @ gathered).squeeze(-2)
+            torch.mul(weight.unsqueeze(-1), vectors[run, block].unsqueeze(-2), out=gathered)
+            of_items[run].index_add_(0, negatives[run, block].reshape(-1), gathered.flatten(0, 1))
+        return of_vectors, of_items, None
+
+    @staticmethod
+    def parts(vectors: Tensor, negatives: Tensor) -> list[tuple[int, slice]]:
+        """Run and block of examples, for all of them."""
+        runs, examples, size = vectors.shape
+        blocks = _blocks(examples, negatives.shape[2] * size * vectors.element_size(), vectors.device)
+        return [(run, block) for run in range(runs) for block in blocks]
+
+    @staticmethod
+    def gather(item_table: Tensor, negatives: Tensor) -> Tensor:
+        """Vectors (b, N, d) of the items (b, N), in the thread's buffer."""
+        buffer = _buffers.take((*negatives.shape, item_table.shape[1]), item_table)
+        torch.index_select(item_table, 0, negatives.reshape(-1), out=buffer.flatten(0, 1))
+        return buffer

@@ -28,6 +28,8 @@ SHARED_CODE = (
     "engine/ranking.py",
     "engine/sampler.py",
     "engine/scores.py",
+    "engine/stack.py",
+    "engine/streams.py",
     "metrics/topk.py",
 )
 

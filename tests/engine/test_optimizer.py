@@ -27,13 +27,17 @@ def problem():
 
 def stacked(start, rates, decays):
     parameter = torch.nn.Parameter(start.clone())
-    as_tensor = lambda values: torch.tensor(values, dtype=start.dtype)  # noqa: E731
-    return parameter, StackedAdam([parameter], as_tensor(rates), as_tensor(decays))
+    return parameter, StackedAdam([parameter], rates, decays)
 
 
-def test_each_run_takes_torchs_steps(problem):
+@pytest.mark.parametrize("all_at_once", [False, True])
+def test_each_run_takes_torchs_steps(problem, all_at_once, monkeypatch):
     start, gradients = problem
     parameter, adam = stacked(start, RATES, DECAYS)
+    if all_at_once:  # what a GPU does
+        monkeypatch.setattr(adam, "_rate", torch.tensor(RATES, dtype=start.dtype))
+        monkeypatch.setattr(adam, "_decay", torch.tensor(DECAYS, dtype=start.dtype))
+        monkeypatch.setattr(StackedAdam, "_step_of_run", lambda self, run: self._step_of_stack() if run == 0 else None)
     for gradient in gradients:
         parameter.grad = gradient.clone()
         adam.step()
@@ -47,7 +51,7 @@ def test_runs_that_stay_go_on_as_if_nothing_happened(problem):
     parameter, adam = stacked(start, RATES, DECAYS)
     for i, gradient in enumerate(gradients):
         if i == 3:
-            keep = torch.tensor([0, 2])
+            keep = [0, 2]
             parameter.data = parameter.data[keep]
             adam.keep(keep, [parameter])
         parameter.grad = gradient.clone() if i < 3 else gradient[[0, 2]].clone()

@@ -1,12 +1,16 @@
 """The ranking trainer against a plain one, and what a stack promises."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
 
 from dslstudy.data import load_split
 from dslstudy.engine.config import TrainingConfig
-from dslstudy.engine.ranking import train, training_device
+from dslstudy.engine.ranking import Stack, train, training_device
+from dslstudy.engine.sampler import draw_negatives, epoch_order
+from dslstudy.engine.streams import torch_seed
 from dslstudy.errors import InputError
 from dslstudy.metrics.topk import RankingEvaluator
 
@@ -26,19 +30,28 @@ def validate(split):
 
 def plain_training(interactions, config):
     """Softmax-loss matrix factorization as a tutorial would write it, with the trainer's stream of random numbers."""
-    generator = torch.Generator().manual_seed(config.seed)
+    generator = torch.Generator().manual_seed(torch_seed(config.seed, "start"))
     users = torch.nn.Parameter(torch.randn(interactions.num_users, config.embedding_size, generator=generator))
     items = torch.nn.Parameter(torch.randn(interactions.num_items, config.embedding_size, generator=generator))
     adam = torch.optim.Adam([users, items], lr=config.learning_rate, weight_decay=config.weight_decay)
     pairs = sorted(zip(interactions.users.tolist(), interactions.items.tolist(), strict=True))
     known = set(pairs)
-    for _ in range(config.epochs):
-        order = torch.randperm(len(pairs), generator=generator)
-        for batch in order.split(config.batch_size):
-            shape = (config.num_negatives,)
-            if config.negative_sampling == "example":
-                shape = (len(batch), *shape)
-            negatives = torch.empty(shape, dtype=torch.int64).random_(0, interactions.num_items, generator=generator)
+    for epoch in range(1, config.epochs + 1):
+        order = epoch_order(len(pairs), config.seed, epoch)
+        for step, batch in enumerate(order.split(config.batch_size)):
+            if config.negative_sampling == "example":  # a quarter of the batch at a time
+                cuts = [len(batch) * share // 4 for share in range(5)]
+                drawn = [
+                    draw_negatives(
+                        interactions.num_items, (stop - start, config.num_negatives), config.seed, (epoch, step, start)
+                    )
+                    for start, stop in pairwise(cuts)
+                ]
+                negatives = torch.cat(drawn)
+            else:
+                negatives = draw_negatives(
+                    interactions.num_items, (config.num_negatives,), config.seed, (epoch, step, 0)
+                )
             losses = []
             for row, place in enumerate(batch.tolist()):
                 user, item = pairs[place]
@@ -123,21 +136,21 @@ def test_nor_does_it_with_a_graph_backbone_when_runs_leave(split, validate, back
 
 def test_runs_computed_together_on_one_part_agree_with_runs_alone(split, validate, monkeypatch):
     """What a GPU does, several runs in one part, on the CPU: the same numbers up to rounding."""
-    from dslstudy.engine.ranking import _Stack
 
-    def one_part(self, batch_size):
-        start = 0
+    def one_part(self):
+        start, parts = 0, []
         kinds = [(run.config.loss, run.config.loss_parameters.get("reading")) for run in self.active]
         for stop in range(1, len(kinds) + 1):
             if stop == len(kinds) or kinds[stop] != kinds[start]:
-                yield slice(start, stop)
+                parts.append(slice(start, stop))
                 start = stop
+        return parts
 
     configs = [
         TrainingConfig(**SMALL | {"loss": c.loss, "loss_parameters": c.loss_parameters, "seed": c.seed}) for c in many()
     ]
     apart = train(split.train, configs, validate, progress=False)
-    monkeypatch.setattr(_Stack, "_parts", one_part)
+    monkeypatch.setattr(Stack, "_parts", one_part)
     together = train(split.train, configs, validate, progress=False)
     for one, other in zip(apart, together, strict=True):
         np.testing.assert_allclose(

@@ -4,14 +4,10 @@ import numpy as np
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 
 from dslstudy.data.interactions import Interactions
-from dslstudy.engine.sampler import Positives, draw_negatives, epoch_batches
-from dslstudy.engine.scores import real_negatives
-
-
-def streams(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
+from dslstudy.engine.sampler import Positives, draw_negatives, epoch_order
 
 
 def interactions(pairs: set[tuple[int, int]], users: int = 7, items: int = 9) -> Interactions:
@@ -22,47 +18,74 @@ def interactions(pairs: set[tuple[int, int]], users: int = 7, items: int = 9) ->
 PAIRS = st.sets(st.tuples(st.integers(0, 6), st.integers(0, 8)), min_size=1, max_size=40)
 
 
-@given(PAIRS, st.lists(st.integers(0, 6), min_size=1, max_size=12))
-def test_known_items_of_users(pairs, users):
-    known = Positives(interactions(pairs)).of_users(torch.tensor(users))
+@given(PAIRS, st.lists(st.integers(0, 6), min_size=1, max_size=12), st.data())
+def test_known_items_of_users(pairs, users, data):
+    cells = Positives(interactions(pairs)).cells(torch.tensor(users))
     expected = [[(user, item) in pairs for item in range(9)] for user in users]
-    assert known.tolist() == expected
+    assert cells.table(9).tolist() == expected
+    first = data.draw(st.integers(0, len(users) - 1))
+    stop = data.draw(st.integers(first + 1, len(users)))
+    assert cells.select(slice(first, stop)).table(9).tolist() == expected[first:stop]
+    half = len(users) // 2
+    if half and len(users) % 2 == 0:  # two runs, some examples of each
+        last = data.draw(st.integers(1, half))
+        part = cells.select(slice(0, last), runs=2)
+        assert part.table(9).tolist() == expected[:last] + expected[half : half + last]
+        assert part.select(slice(0, len(part.users))).table(9).tolist() == part.table(9).tolist()
+    again = Positives(interactions(pairs)).cells(torch.tensor(users), total=sum(map(sum, expected)))
+    assert torch.equal(again.item, cells.item)
 
 
-@given(PAIRS, st.integers(1, 50), st.integers(0, 5))
-def test_an_epoch_is_every_interaction_once_per_run(pairs, batch_size, seed):
-    positives = Positives(interactions(pairs))
-    batches = list(epoch_batches(positives, streams(seed, seed + 1), batch_size))
-    users, items = (torch.cat(part, dim=1) for part in zip(*batches, strict=True))
-    assert all(u.shape[1] == batch_size for u, _ in batches[:-1])
-    for run in range(2):
-        seen = list(zip(users[run].tolist(), items[run].tolist(), strict=True))
-        assert sorted(seen) == sorted(pairs)
+@given(PAIRS, st.integers(1, 3), st.integers(1, 4), st.data())
+def test_known_cells_become_minus_infinity(pairs, runs, examples, data):
+    users = data.draw(st.lists(st.integers(0, 6), min_size=runs * examples, max_size=runs * examples))
+    cells = Positives(interactions(pairs)).cells(torch.tensor(users))
+    first = data.draw(st.integers(0, examples - 1))
+    stop = data.draw(st.integers(first + 1, examples))
+    scores = torch.zeros(runs, stop - first, 9)
+    cells.fill(scores, slice(first, stop))
+    items = torch.arange(9).expand(runs, examples, 9)
+    found = cells.contains(items)
+    for run in range(runs):
+        for row in range(examples):
+            known = [(users[run * examples + row], item) in pairs for item in range(9)]
+            assert found[run, row].tolist() == known
+            if first <= row < stop:
+                assert scores[run, row - first].tolist() == [-torch.inf if k else 0.0 for k in known]
 
 
-def test_runs_have_orders_of_their_own():
-    positives = Positives(interactions({(u, i) for u in range(7) for i in range(9)}))
-    ((users, items),) = epoch_batches(positives, streams(0, 1, 0), 1000)
-    assert torch.equal(users[0], users[2])
-    assert torch.equal(items[0], items[2])
-    assert not torch.equal(users[0] * 9 + items[0], users[1] * 9 + items[1])
+@given(st.integers(1, 50), st.integers(0, 5), st.integers(1, 9))
+def test_an_epoch_is_every_interaction_once(n, seed, epoch):
+    order = epoch_order(n, seed, epoch)
+    assert sorted(order.tolist()) == list(range(n))
+    assert torch.equal(order, epoch_order(n, seed, epoch))
 
 
-def test_negatives_are_uniform_and_belong_to_their_run():
-    drawn = draw_negatives(10, (100, 50), streams(3, 4), "cpu")
-    alone = draw_negatives(10, (100, 50), streams(4), "cpu")
-    assert torch.equal(drawn[1], alone[0])
-    counts = torch.bincount(drawn[0].flatten(), minlength=10)
-    assert counts.sum() == 5000
-    # five standard deviations of a binomial count
-    assert (counts - 500).abs().max() < 5 * (5000 * 0.1 * 0.9) ** 0.5
+def test_every_run_and_every_epoch_has_an_order_of_its_own():
+    orders = [epoch_order(60, seed, epoch) for seed in (0, 1) for epoch in (1, 2)]
+    assert len({tuple(order.tolist()) for order in orders}) == 4
 
 
-@given(PAIRS, st.booleans(), st.integers(0, 99))
-def test_accidental_positives_are_masked(pairs, shared, seed):
-    users = torch.tensor([0, 3, 3, 6])
-    (negatives,) = draw_negatives(9, (20,) if shared else (4, 20), streams(seed), "cpu")
-    mask = real_negatives(Positives(interactions(pairs)).of_users(users), negatives)
-    for row, user in enumerate(users.tolist()):
-        sampled = negatives if shared else negatives[row]
-        assert mask[row].tolist() == [(user, item) not in pairs for item in sampled.tolist()]
+@given(st.integers(1, 2**31), st.lists(st.integers(1, 7), min_size=1, max_size=3), st.integers(0, 2**63 - 1))
+def test_negatives_are_items(num_items, shape, seed):
+    drawn = draw_negatives(num_items, shape, seed, (3, 1, 4))
+    assert list(drawn.shape) == shape
+    assert drawn.min() >= 0
+    assert drawn.max() < num_items
+    assert torch.equal(drawn, draw_negatives(num_items, shape, seed, (3, 1, 4)))
+
+
+def test_negatives_are_uniform_and_independent():
+    """Chi-squared tests of single draws and of pairs: neighbours, and the two halves that share a random number."""
+    drawn = draw_negatives(10, (100, 1000), 3, (1, 0)).flatten()
+    half = len(drawn) // 2
+    pairs = {
+        "one": (drawn, 10),
+        "neighbours": (drawn[:-1:2] * 10 + drawn[1::2], 100),
+        "halves": (drawn[:half] * 10 + drawn[half:], 100),
+        "places": (drawn * 10 + draw_negatives(10, (100, 1000), 3, (1, 1)).flatten(), 100),
+        "seeds": (drawn * 10 + draw_negatives(10, (100, 1000), 4, (1, 0)).flatten(), 100),
+    }
+    for name, (cells, kinds) in pairs.items():
+        counts = torch.bincount(cells, minlength=kinds)
+        assert chisquare(counts.numpy()).pvalue > 1e-4, name

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
+from dslstudy.data.interactions import Interactions
 from dslstudy.engine import scores
-from dslstudy.engine.scores import Batch, pick_scores, rows, score_tables
+from dslstudy.engine.sampler import Positives
+from dslstudy.engine.scores import pick_scores, rows, score_tables
 
 P, B, N, ITEMS, D = 2, 5, 6, 8, 3
 
@@ -30,10 +32,12 @@ def by_loops(vectors, items, negatives):
     return torch.stack(cells).view(P, B, -1)
 
 
+@pytest.mark.parametrize("block", [1, 2**20])
 @pytest.mark.parametrize("way", ["product", "gather", "shared"])
-def test_picked_scores_and_gradients(tables, way, monkeypatch):
+def test_picked_scores_and_gradients(tables, way, block, monkeypatch):
     vectors, items, negatives = tables
-    monkeypatch.setattr(scores, "PRODUCT_LIMIT", 0 if way == "gather" else 1000)
+    monkeypatch.setitem(scores.PRODUCT_LIMIT, "cpu", 0 if way == "gather" else 1000)
+    monkeypatch.setattr(scores, "_blocks", in_blocks_of(3 if block == 1 else B))
     if way == "shared":
         negatives = negatives[:, 0]
     picked, expected = pick_scores(vectors, items, negatives), by_loops(vectors, items, negatives)
@@ -45,6 +49,36 @@ def test_picked_scores_and_gradients(tables, way, monkeypatch):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+def in_blocks_of(size):
+    return lambda examples, *_: [slice(i, min(i + size, examples)) for i in range(0, examples, size)]
+
+
+@pytest.mark.parametrize("block", [2, B])
+@pytest.mark.parametrize("way", ["product", "gather", "shared"])
+def test_training_items_are_masked_in_every_way(tables, way, block, monkeypatch):
+    vectors, items, negatives = tables
+    monkeypatch.setitem(scores.PRODUCT_LIMIT, "cpu", 0 if way == "gather" else 1000)
+    monkeypatch.setattr(scores, "_blocks", in_blocks_of(block))
+    pairs = {(0, 1), (0, 5), (1, 2), (2, 0), (2, 7), (3, 3)}
+    array = torch.tensor(sorted(pairs)).numpy()
+    positives = Positives(Interactions.with_ids(array[:, 0], array[:, 1], num_users=4, num_items=ITEMS))
+    users = torch.tensor([[0, 2, 1, 3, 0], [2, 2, 3, 1, 0]])
+    sampled = negatives[:, 0] if way == "shared" else negatives
+    picked = pick_scores(vectors, items, sampled, positives.cells(users.flatten()))
+    plain = pick_scores(vectors, items, sampled)
+    masked = 0
+    for p in range(P):
+        for b in range(B):
+            for n in range(N):
+                item = int(sampled[p, n] if way == "shared" else sampled[p, b, n])
+                if (int(users[p, b]), item) in pairs:
+                    assert picked[p, b, n] == -torch.inf
+                    masked += 1
+                else:
+                    assert picked[p, b, n] == plain[p, b, n]
+    assert masked > 3
 
 
 def test_rows_of_each_run(tables):
@@ -60,17 +94,3 @@ def test_cosine_tables_have_unit_rows(tables):
     for table in score_tables(vectors, items, "cosine"):
         torch.testing.assert_close(table.norm(dim=-1), torch.ones(table.shape[:-1], dtype=torch.float64))
     assert score_tables(vectors, items, "inner-product")[0] is vectors
-
-
-def test_item_similarity_is_the_cosine_and_carries_no_gradient(tables):
-    _, items, negatives = tables
-    positive_items = torch.tensor([[0, 1, 2, 3, 4], [7, 6, 5, 4, 3]])
-    empty = torch.empty(0)
-    batch = Batch(empty, empty, empty, positive_items, negatives, items)
-    similarity = batch.item_similarity()
-    assert not similarity.requires_grad
-    for p in range(P):
-        for b in range(B):
-            for n in range(N):
-                expected = torch.cosine_similarity(items[p, positive_items[p, b]], items[p, negatives[p, b, n]], dim=0)
-                torch.testing.assert_close(similarity[p, b, n], expected.detach())

@@ -1,0 +1,480 @@
+"""The runs in flight: a stack that shares data and backbone, one leading axis on everything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from math import isfinite
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dslstudy.data.interactions import Interactions
+from dslstudy.engine.compiling import decide
+from dslstudy.engine.config import TrainingConfig
+from dslstudy.engine.memory import TooLargeError, is_out_of_memory
+from dslstudy.engine.objectives import OBJECTIVES
+from dslstudy.engine.optimizer import StackedAdam
+from dslstudy.engine.sampler import Cells, Positives, draw_negatives, epoch_order
+from dslstudy.engine.scores import Batch, pick_scores, rows, score_table, score_tables
+from dslstudy.engine.streams import torch_seed
+from dslstudy.engine.workers import Workers
+from dslstudy.errors import InputError
+from dslstudy.losses import unchecked
+from dslstudy.models import model_class
+
+#: called with the score tables (R, U, d) and (R, I, d) of the runs in flight; returns one value per run, more is better
+Validate = Callable[[Tensor, Tensor], Sequence[float]]
+
+#: scores that one part of the stack may hold at a time on a GPU; on a CPU a part is one run
+SCORES_IN_FLIGHT = 2**28
+#: on a CPU a batch is cut into this many shares of examples, whatever the number of cores: sums must not depend on it
+SHARES = 4
+
+
+@dataclass
+class TrainedRun:
+    """What a run leaves behind.
+
+    Attributes:
+        config: its configuration.
+        user_table: (U, d) at the best validation; rows have unit length when the score is cosine.
+        item_table: (I, d) likewise.
+        history: one entry per validation: ``epoch``, mean training ``loss`` since the last one, ``validation``.
+        best_epoch: the epoch that the tables are of.
+        seconds: wall time of its stack divided by the runs then in flight, summed over epochs.
+        diverged: the epoch in which its loss stopped being finite, if it did; the run ends there.
+    """
+
+    config: TrainingConfig
+    user_table: Tensor = field(default_factory=lambda: torch.empty(0))
+    item_table: Tensor = field(default_factory=lambda: torch.empty(0))
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = 0
+    seconds: float = 0.0
+    diverged: int | None = None
+
+    @property
+    def best(self) -> float:
+        """Best validation value so far."""
+        return max((entry["validation"] for entry in self.history), default=float("-inf"))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the training a batch stands, and how many training items its users have, run by run."""
+
+    epoch: int
+    step: int
+    cells: Sequence[int] | None
+
+
+class Stack:
+    """A stack of runs: parameters, optimizer, and one step of training for all of them.
+
+    Use it as a context manager, or ``close`` it: on a CPU it owns threads.
+
+    Args:
+        interactions: the training interactions.
+        runs: the runs, which agree on ``TrainingConfig.stack_key``.
+        device: where it is trained.
+        compile: ``auto``, ``always`` or ``never``: whether losses are compiled.
+    """
+
+    def __init__(
+        self, interactions: Interactions, runs: Sequence[TrainedRun], device: torch.device, *, compile: str = "auto"
+    ) -> None:
+        self.device, self.shared, self.epoch_number = device, runs[0].config, 0
+        # runs of one loss stand together, so that a part is a slice
+        self.active = sorted(runs, key=lambda run: _kind(run.config))
+        self.positives = Positives(interactions, device)
+        self.generators = [
+            torch.Generator(device).manual_seed(torch_seed(run.config.seed, "start")) for run in self.active
+        ]
+        self.backbone = model_class(self.shared.backbone)(
+            num_users=interactions.num_users,
+            num_items=interactions.num_items,
+            embedding_size=self.shared.embedding_size,
+            generators=self.generators,
+            interactions=interactions,
+            **self.shared.backbone_parameters,
+        ).to(device)
+        self.optimizer = StackedAdam(
+            self.backbone.parameters(),
+            [run.config.learning_rate for run in self.active],
+            [run.config.weight_decay for run in self.active],
+        )
+        config = self.shared
+        self.compile = decide(compile, config.epochs * len(interactions) * config.num_negatives, device)
+        width = max(interactions.num_items, config.num_negatives)
+        self.part_size = 1 if device.type == "cpu" else max(1, SCORES_IN_FLIGHT // (config.batch_size * width))
+        self._reset_loss()
+        self.workers = Workers(device).__enter__()
+        self._prefetch = ThreadPoolExecutor(1, "dslstudy-prefetch") if device.type == "cuda" else None
+        self._next_orders: Future[tuple[int, list[int], Tensor]] | None = None
+
+    def __enter__(self) -> Stack:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads."""
+        self.workers.__exit__(None, None, None)
+        if self._prefetch is not None:
+            self._prefetch.shutdown(cancel_futures=True)
+
+    def _reset_loss(self) -> None:
+        self.loss_sum = torch.zeros(len(self.active), device=self.device)
+        self.examples = 0
+
+    # -- one epoch ------------------------------------------------------------------------------------------------
+
+    def epoch(self) -> None:
+        """One pass over the interactions for every run in flight."""
+        started = time.perf_counter()
+        for users, items, place in self._batches():
+            self._step(users, items, place)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        for run in self.active:
+            run.seconds += (time.perf_counter() - started) / len(self.active)
+
+    def steps(self, count: int) -> None:
+        """Exactly ``count`` updates of every run, over as many epochs as that takes (for measurements)."""
+        while count > 0:
+            for users, items, place in self._batches():
+                self._step(users, items, place)
+                count -= 1
+                if count == 0:
+                    break
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor, Place]]:
+        """Users (R, B), positive items (R, B) and the place of every batch of the next epoch."""
+        self.epoch_number += 1
+        for run, generator in zip(self.active, self.generators, strict=True):
+            generator.manual_seed(torch_seed(run.config.seed, "noise", self.epoch_number))
+        order = self._orders()
+        batches = order.split(self.shared.batch_size, dim=1)
+        cells = None
+        if self.device.type == "cuda":  # asked once per epoch: asking in each step would wait for the device
+            counts = self.positives.counts[self.positives.users[order]]
+            cells = torch.stack([part.sum(1) for part in counts.split(self.shared.batch_size, dim=1)]).tolist()
+        for step, batch in enumerate(batches):
+            place = Place(self.epoch_number, step, cells and cells[step])
+            yield self.positives.users[batch], self.positives.items[batch], place
+
+    def _orders(self) -> Tensor:
+        """The runs' orders (R, n) of this epoch, on the device; a GPU's next ones are drawn while it works."""
+        seeds = [run.config.seed for run in self.active]
+        if self._prefetch is None:
+            return torch.stack([epoch_order(len(self.positives), seed, self.epoch_number) for seed in seeds])
+        if self._next_orders is not None:
+            epoch, drawn_for, orders = self._next_orders.result()
+            ready = epoch == self.epoch_number and set(seeds) <= set(drawn_for)
+        else:
+            ready = False
+        if not ready:
+            _, drawn_for, orders = self._draw_orders(self.epoch_number, seeds)
+        self._next_orders = self._prefetch.submit(self._draw_orders, self.epoch_number + 1, seeds)
+        here = orders.to(self.device, non_blocking=True)
+        return here if drawn_for == seeds else here[[drawn_for.index(seed) for seed in seeds]]
+
+    def _draw_orders(self, epoch: int, seeds: list[int]) -> tuple[int, list[int], Tensor]:
+        orders = torch.stack([epoch_order(len(self.positives), seed, epoch) for seed in seeds])
+        return epoch, seeds, orders.pin_memory()
+
+    # -- one step -------------------------------------------------------------------------------------------------
+
+    def _step(self, users: Tensor, items: Tensor, place: Place) -> None:
+        """Gradients of the losses with respect to the tables, part by part; then once through the backbone."""
+        with self.workers.all_threads():
+            tables = self.backbone()
+        gradients = [torch.empty_like(table) for table in tables]
+
+        def of_part(part: slice) -> None:
+            self._part(part, tables, gradients, users, items, place)
+
+        self.workers.spread(of_part, self._parts())
+        self.examples += users.shape[1]
+        with self.workers.all_threads():
+            auxiliary = self.backbone.auxiliary_loss(users, items)
+            made = [(table, gradient) for table, gradient in zip(tables, gradients, strict=True) if not table.is_leaf]
+            for table, gradient in zip(tables, gradients, strict=True):
+                if table.is_leaf:  # the backbone's own parameter: nothing to go back through
+                    table.grad = gradient
+            outputs, weights = [table for table, _ in made], [gradient for _, gradient in made]
+            if auxiliary is not None:
+                outputs, weights = [*outputs, auxiliary.sum()], [*weights, None]
+            if outputs:
+                torch.autograd.backward(outputs, weights)
+        self.optimizer.step(self.workers.spread)
+
+    def _parts(self) -> list[slice]:
+        """Slices of runs with one loss, at most ``part_size`` runs each."""
+        parts, start = [], 0
+        for stop in range(1, len(self.active) + 1):
+            if (
+                stop == len(self.active)
+                or stop - start == self.part_size
+                or _kind(self.active[stop].config) != _kind(self.active[start].config)
+            ):
+                parts.append(slice(start, stop))
+                start = stop
+        return parts
+
+    def _part(
+        self,
+        part: slice,
+        tables: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        users: Tensor,
+        items: Tensor,
+        place: Place,
+    ) -> None:
+        """A part's step; if memory runs out, of its halves."""
+        try:
+            losses, of_tables = self._losses_and_gradients(part, tables, users[part], items[part], place)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            size = part.stop - part.start
+            if size == 1:
+                raise TooLargeError(str(error)) from error
+        else:
+            for gradient, of_table in zip(gradients, of_tables, strict=True):
+                gradient[part] = of_table
+            self.loss_sum[part] += losses.sum(dim=1)
+            return
+        # outside the except block, so that the failed attempt's tensors are gone
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.part_size = middle = size // 2
+        for half in (slice(part.start, part.start + middle), slice(part.start + middle, part.stop)):
+            self._part(half, tables, gradients, users, items, place)
+
+    def _losses_and_gradients(
+        self, part: slice, tables: Sequence[Tensor], users: Tensor, items: Tensor, place: Place
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Losses (P, B) and the gradients of their means with respect to both tables (P, U, d), (P, I, d)."""
+        user_table, item_table = (table.detach()[part].requires_grad_() for table in tables)
+        vectors = score_table(rows(user_table, users), self.shared.score)
+        scored_items = score_table(item_table, self.shared.score)
+        positive_vectors = rows(scored_items, items)
+        positive = (vectors * positive_vectors).sum(dim=-1)
+        inputs = _Inputs(
+            self,
+            part,
+            place,
+            positive_items=items,
+            positive=positive.detach(),
+            vectors=vectors.detach(),
+            scored_items=scored_items.detach(),
+            cells=self.positives.cells(users.flatten(), place.cells and sum(place.cells[part])),
+        )
+        losses, of_positive, of_vectors, of_scored = inputs.losses_and_gradients()
+        outputs, weights = [vectors, scored_items, positive], [of_vectors, of_scored, of_positive]
+        return losses, torch.autograd.grad(outputs, (user_table, item_table), weights)
+
+    # -- validation, and runs that leave --------------------------------------------------------------------------
+
+    def validate(self, validate: Validate) -> None:
+        """Note the validation of every run, keep new bests, and let runs go that stopped improving."""
+        epoch = self.epoch_number
+        with torch.no_grad(), self.workers.all_threads():
+            tables = score_tables(*self.backbone.inference_tables(), self.shared.score)
+            losses = (self.loss_sum / self.examples).tolist()
+            finite = [i for i, loss in enumerate(losses) if isfinite(loss)]
+            for i in set(range(len(losses))) - set(finite):
+                self.active[i].diverged = epoch  # one bad setting must not take the rest of the stack with it
+            if len(finite) < len(losses):
+                tables, losses = tuple(table[finite] for table in tables), [losses[i] for i in finite]
+                self.keep(finite)
+            values = validate(*tables) if finite else []
+            staying = []
+            for i, (run, loss, value) in enumerate(zip(self.active, losses, values, strict=True)):
+                if value > run.best:
+                    run.best_epoch = epoch
+                    run.user_table, run.item_table = (table[i].cpu().clone() for table in tables)
+                run.history.append({"epoch": epoch, "loss": loss, "validation": float(value)})
+                if epoch - run.best_epoch < run.config.patience * self.shared.evaluate_every:
+                    staying.append(i)
+        self.keep(staying)
+        self._reset_loss()
+
+    def keep(self, staying: Sequence[int]) -> None:
+        """Go on with some of the runs in flight only."""
+        if len(staying) == len(self.active):
+            return
+        self.active = [self.active[i] for i in staying]
+        self.generators = [self.generators[i] for i in staying]
+        if not staying:
+            return
+        self.loss_sum = self.loss_sum[list(staying)]
+        self.backbone.keep(staying)
+        self.optimizer.keep(staying, self.backbone.parameters())
+
+    # -- state ----------------------------------------------------------------------------------------------------
+
+    def states(self) -> list[dict[str, Any]]:
+        """What each run in flight needs to go on, in the order of ``active``; on the CPU."""
+        kinds = {
+            "parameters": [p.detach() for p in self.backbone.parameters()],
+            "mean": self.optimizer.mean,
+            "square": self.optimizer.square,
+        }
+        return [
+            {name: [tensor[i].cpu().clone() for tensor in tensors] for name, tensors in kinds.items()}
+            | {"loss_sum": float(self.loss_sum[i]), "examples": self.examples, "epoch": self.epoch_number}
+            | {"optimizer_steps": self.optimizer.steps}
+            for i in range(len(self.active))
+        ]
+
+    @torch.no_grad()
+    def restore(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from states of one epoch, in the order of ``active``."""
+        kinds = {
+            "parameters": list(self.backbone.parameters()),
+            "mean": self.optimizer.mean,
+            "square": self.optimizer.square,
+        }
+        for i, state in enumerate(states):
+            for name, tensors in kinds.items():
+                for tensor, saved in zip(tensors, state[name], strict=True):
+                    tensor[i].copy_(saved)
+            self.loss_sum[i] = state["loss_sum"]
+        self.examples, self.epoch_number = states[0]["examples"], states[0]["epoch"]
+        self.optimizer.steps = states[0]["optimizer_steps"]
+
+
+@dataclass
+class _Inputs:
+    """What the losses of one part are computed from, cut off from what the tables were made of."""
+
+    stack: Stack
+    part: slice
+    place: Place
+    positive_items: Tensor
+    positive: Tensor
+    vectors: Tensor
+    scored_items: Tensor
+    cells: Cells
+
+    def __post_init__(self) -> None:
+        config = self.stack.shared
+        runs = [run.config for run in self.stack.active[self.part]]
+        self.objective = OBJECTIVES[runs[0].loss]
+        self.words = self.objective.words(runs[0].loss_parameters)
+        self.numbers = self.objective.numbers([run.loss_parameters for run in runs], self.stack.device)
+        self.examples = self.positive.shape[1]
+        # the last batch of an epoch is smaller; compiling for it would not pay
+        self.compile = self.stack.compile and self.examples == config.batch_size
+        self.unit_items = None
+        if self.objective.uses_similarity:
+            self.unit_items = (
+                score_table(self.scored_items, "cosine") if config.score != "cosine" else self.scored_items
+            )
+        self.shared_negatives = None
+        if config.negative_sampling == "batch":
+            self.shared_negatives = self._draw((config.num_negatives,))
+
+    def losses_and_gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Losses (P, B) and the gradients of their means: of positives, vectors and scored items."""
+        spread, shares = self.stack.workers.spread, self._shares()
+        if self.objective.per_example:
+            losses, of_positive, of_vectors, of_items = zip(*spread(self._share, shares), strict=True)
+        else:
+            batches = spread(self._batch, shares)
+            losses, of_positive, of_negatives = self._loss(_joined(batches))
+            back = spread(
+                lambda i: self._back(batches[i], of_negatives[:, shares[i]].contiguous()), list(range(len(shares)))
+            )
+            losses, of_positive = (losses,), (of_positive,)
+            of_vectors, of_items = zip(*back, strict=True)
+        total = of_items[0]
+        for of_share in of_items[1:]:
+            total = total.add_(of_share)
+        return torch.cat(losses, 1), torch.cat(of_positive, 1), torch.cat(of_vectors, 1), total
+
+    def _shares(self) -> list[slice]:
+        if self.stack.device.type != "cpu" or self.examples < SHARES:
+            return [slice(0, self.examples)]
+        cuts = [self.examples * i // SHARES for i in range(SHARES + 1)]
+        return [slice(start, stop) for start, stop in pairwise(cuts)]
+
+    def _share(self, share: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        batch = self._batch(share)
+        losses, of_positive, of_negatives = self._loss(batch)
+        return losses, of_positive, *self._back(batch, of_negatives)
+
+    def _batch(self, share: slice) -> Batch:
+        """The scores of a share of the examples, with a graph that leads back to its vectors and to the items."""
+        whole = share == slice(0, self.examples)
+        config = self.stack.shared
+        negatives = self.shared_negatives
+        if negatives is None:
+            negatives = self._draw((share.stop - share.start, config.num_negatives), share.start)
+        vectors = self.vectors[:, share].detach().requires_grad_()
+        scored_items = self.scored_items.detach().requires_grad_()
+        scores = pick_scores(
+            vectors, scored_items, negatives, self.cells if whole else self.cells.select(share, len(vectors))
+        )
+        similarity = None
+        if self.unit_items is not None:
+            positives = rows(self.unit_items, self.positive_items[:, share])
+            similarity = pick_scores(positives, self.unit_items, negatives)
+        return Batch(self.positive[:, share], scores, similarity, (vectors, scored_items))
+
+    def _draw(self, shape: tuple[int, ...], first: int = 0) -> Tensor:
+        """Negatives (P, *shape), each run's from its own stream."""
+        place = (self.place.epoch, self.place.step, first)
+        num_items, device = self.scored_items.shape[1], self.stack.device
+        runs = self.stack.active[self.part]
+        return torch.stack([draw_negatives(num_items, shape, run.config.seed, place, device) for run in runs])
+
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses (P, b) and the gradients of their sum over B, of positives and negatives."""
+        batch = Batch(
+            batch.positive.detach().requires_grad_(), batch.negatives.detach().requires_grad_(), batch.similarity
+        )
+        with unchecked():  # validate() looks for losses that are not finite, once per validation
+            losses = self.objective(batch, self.numbers, self.words, compile=self.compile)
+        gradients = torch.autograd.grad(losses.sum() / self.examples, (batch.positive, batch.negatives))
+        return losses.detach(), *gradients
+
+    def _back(self, batch: Batch, of_negatives: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(batch.negatives, batch.sources, of_negatives)
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    if len(batches) == 1:
+        return batches[0]
+    similarity = None
+    if batches[0].similarity is not None:
+        similarity = torch.cat([batch.similarity for batch in batches], dim=1)
+    return Batch(
+        torch.cat([batch.positive for batch in batches], dim=1),
+        torch.cat([batch.negatives.detach() for batch in batches], dim=1),
+        similarity,
+    )
+
+
+def _kind(config: TrainingConfig) -> tuple[str, tuple[str, ...]]:
+    return config.loss, OBJECTIVES[config.loss].words(config.loss_parameters)
+
+
+def check_stack(configs: Sequence[TrainingConfig]) -> None:
+    """Refuse runs that cannot share a stack.
+
+    Raises:
+        InputError: they differ in what a stack has in common.
+    """
+    if len({config.stack_key() for config in configs}) > 1:
+        raise InputError("the runs of a stack must share backbone, score, sizes, sampling and epochs")
