@@ -2,11 +2,14 @@
 
 import pytest
 
+from dslstudy.data.published import NAMES_IN_PRINT, published
 from dslstudy.names import display_name, metric_name
 from dslstudy.study import PROFILES
 from dslstudy.study.experiments import (
     SWEEP_SEEDS,
     TEMPERATURE,
+    backbone_reference_runs,
+    backbone_run,
     baseline_runs,
     loss_comparison,
     negatives_sweep,
@@ -35,6 +38,34 @@ def test_runs_of_a_comparison_differ_in_nothing_but_the_seed(profile):
         assert [config.seed for config in configs] == list(profile.seeds)
         assert len({str(config.to_dict() | {"seed": None}) for config in configs}) == 1
         assert {config.dataset for config in configs} == {profile.dataset}
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+def test_backbones_differ_in_nothing_but_the_backbone(profile):
+    runs = [backbone_run(profile, backbone) for backbone in ("mf", "lightgcn", "xsimgcl")]
+    rest = {str(run.to_dict() | {"backbone": None, "backbone_parameters": None}) for run in runs}
+    assert len(rest) == 1
+    assert [run.backbone for run in runs] == ["mf", "lightgcn", "xsimgcl"]
+
+
+def test_reference_runs_of_the_backbones_are_those_of_the_papers():
+    runs = backbone_reference_runs()
+    paper = PROFILES["paper"]
+    assert backbone_run(paper, "mf").key == softmax_run(paper).key
+    for backbone, configs in runs.items():
+        assert [config.seed for config in configs] == list(paper.seeds)
+        assert {config.dataset for config in configs} == {"amazon2014-health"}
+        printed = published("hyperparameters").query(
+            "dataset == 'amazon-health' and loss == 'SL' and backbone == @name",
+            local_dict={"name": NAMES_IN_PRINT[backbone]},
+        )
+        assert printed.lr.item() == configs[0].learning_rate
+        assert printed.weight_decay.item() == configs[0].weight_decay
+        assert printed.other.item() == f"tau={configs[0].loss_parameters['temperature']:g}"
+    assert runs["lightgcn"][0].backbone_parameters == {"layers": 2}
+    assert runs["xsimgcl"][0].backbone_parameters == {
+        "layers": 3, "noise": 0.1, "contrast_layer": 1, "contrast_temperature": 0.1, "contrast_weight": 0.2,
+    }  # fmt: skip
 
 
 def test_baselines_take_the_split_that_is_asked_for():
