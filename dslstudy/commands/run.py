@@ -1,11 +1,16 @@
 """``dslstudy run``: train one run, store its record, print it."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from dslstudy.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dslstudy.study import ClickRunConfig, Record, RunConfig
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -40,22 +45,33 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 
 
 @click.command("run")
+@click.option(
+    "--task",
+    type=click.Choice(["ranking", "clicks"]),
+    default="ranking",
+    show_default=True,
+    help="Rank items for users, or predict clicks.",
+)
 @click.option("--dataset", required=True, help="Name of a data set (see `dslstudy data list`) or path of your own.")
-@click.option("--split", default="default", show_default=True, help="published, iid, popularity-shift or temporal.")
+@click.option(
+    "--split", default=None, help="Ranking: published, iid, popularity-shift or temporal; clicks: temporal or random."
+)
 @click.option(
     "--backbone",
-    default="mf",
-    show_default=True,
-    help="mf, lightgcn or xsimgcl; or a baseline: popularity, item-knn, ease.",
+    default=None,
+    help="Ranking: mf, lightgcn or xsimgcl; or a baseline: popularity, item-knn, ease.  [default: mf]",
 )
-@click.option("--loss", default=None, help="bpr, softmax, bsl, psl or dsl.  [default: softmax; none for a baseline]")
+@click.option(
+    "--loss", default=None, help="Ranking: bpr, softmax, bsl, psl or dsl.  [default: softmax; none for a baseline]"
+)
+@click.option("--method", default=None, help="Clicks: plain, c2al, membership, groupdro, ...  [default: plain]")
 @click.option(
     "--set",
     "settings",
     multiple=True,
     metavar="NAME=VALUE",
-    help="A field of the run (learning_rate, num_negatives, epochs, ...) or a hyperparameter of its loss"
-    " (temperature, alpha, ...) or backbone. Repeatable.",
+    help="A field of the run (learning_rate, epochs, axis, ...), a hyperparameter of its loss (temperature, ...),"
+    " backbone or method (lambda_head, ...), or a dial of a controlled world (rows, ...). Repeatable.",
 )
 @click.option("--seed", default=0, show_default=True, type=int, help="Of initialisation, order and negatives.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
@@ -64,10 +80,12 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--force", is_flag=True, help="Train even if a fresh record is there.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def COMMAND(  # noqa: N802 - the name the command line looks for
+    task: str,
     dataset: str,
-    split: str,
-    backbone: str,
+    split: str | None,
+    backbone: str | None,
     loss: str | None,
+    method: str | None,
     settings: tuple[str, ...],
     seed: int,
     device: str,
@@ -81,23 +99,69 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
     A run that has a fresh record already is not trained again (--force does).
 
     Example: dslstudy run --dataset movielens-100k --loss softmax --set temperature=0.2 --set learning_rate=0.1
-    """
-    from dslstudy.models import BASELINES
-    from dslstudy.study import open_study, with_settings
 
-    values: dict[str, Any] = {"dataset": dataset, "split": split, "backbone": backbone, "seed": seed}
-    values["loss"] = loss or ("none" if backbone in BASELINES else "softmax")
-    config = with_settings(values, parse_settings(settings))
+    Example: dslstudy run --task clicks --dataset movielens-100k --method c2al --set axis=activity --set lambda_head=0.1
+    """
+    values: dict[str, Any] = {"dataset": dataset, "seed": seed}
+    if task == "ranking":
+        _refuse(task, method=method)
+        config = _ranking_run(values, split, backbone, loss, parse_settings(settings))
+    else:
+        _refuse(task, backbone=backbone, loss=loss)
+        config = _click_run(values, split, method, parse_settings(settings))
+    from dslstudy.study import open_study
+
     study = open_study("paper", store=store, device=device, progress=not quiet)
     record = study.retrain(config) if force else study.obtain([config])[0]
-    if as_json:
-        click.echo(json.dumps(record.to_dict() | {"path": str(record.path)}))
-        return
-    click.echo(f"run {record.key}: {config.title}")
+    click.echo(json.dumps(record.to_dict() | {"path": str(record.path)}) if as_json else _report(record))
+
+
+def _refuse(task: str, **options: str | None) -> None:
+    """Refuse the options of the other task."""
+    for name, value in options.items():
+        if value is not None:
+            other = "clicks" if task == "ranking" else "ranking"
+            raise InputError(f"--{name} belongs to --task {other}; this is --task {task}, leave it out")
+
+
+def _ranking_run(
+    values: dict[str, Any], split: str | None, backbone: str | None, loss: str | None, settings: dict[str, Any]
+) -> "RunConfig":
+    from dslstudy.models import BASELINES
+    from dslstudy.study import with_settings
+
+    values |= {"split": split or "default", "backbone": backbone or "mf"}
+    return with_settings(values | {"loss": loss or ("none" if backbone in BASELINES else "softmax")}, settings)
+
+
+def _click_run(
+    values: dict[str, Any], split: str | None, method: str | None, settings: dict[str, Any]
+) -> "ClickRunConfig":
+    from dslstudy.study import with_click_settings
+
+    if split is not None:
+        settings = {"split": split} | settings
+    return with_click_settings(values | {"method": method or "plain"}, settings)
+
+
+def _report(record: "Record") -> str:
+    """A record for people."""
+    lines = [f"run {record.key}: {record.config.title}"]
     for part in ("validation", "test"):
-        metrics = getattr(record, part)
-        click.echo(f"  {part:<11}" + "  ".join(f"{name} {value:.4f}" for name, value in metrics.items()))
-    if not config.is_baseline:
-        click.echo(f"  best epoch {record.selection['best_epoch']} of {record.selection['epochs']}")
-    click.echo(f"  {record.cost['seconds']:.1f} s on {record.environment['device']}")
-    click.echo(f"  record: {record.path}")
+        lines.append(f"  {part:<11}" + "  ".join(_metrics(getattr(record, part))))
+        for cohort in ("head", "tail"):
+            of_cohort = _metrics(getattr(record, part), cohort)
+            if of_cohort:
+                lines.append(f"    {cohort:<9}" + "  ".join(of_cohort))
+    if record.selection["epochs"]:
+        lines.append(f"  best epoch {record.selection['best_epoch']} of {record.selection['epochs']}")
+    lines.append(f"  {record.cost['seconds']:.1f} s on {record.environment['device']}")
+    return "\n".join([*lines, f"  record: {record.path}"])
+
+
+def _metrics(metrics: "Mapping[str, float]", cohort: str = "") -> list[str]:
+    """``name value`` of the metrics of a cohort, or of those that are of no cohort."""
+    named = ((*name.partition("@"), value) for name, value in metrics.items())
+    if cohort:
+        return [f"{name} {value:.4f}" for name, _, of, value in named if of == cohort]
+    return [f"{name}{at}{of} {value:.4f}" for name, at, of, value in named if of not in ("head", "tail")]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -41,6 +42,26 @@ def test_for_people(tmp_path):
     assert str(tmp_path) in result.stdout
 
 
+CLICKS = ["--task", "clicks", "--dataset", "synthetic-clicks", "--set", "rows=6000", "--set", "epochs=1"]
+
+
+def test_click_runs_are_printed_and_stored_like_ranking_runs(tmp_path):
+    cohorts = ["--set", "axis=cohort", "--set", "pair=labels", "--set", "head=head", "--set", "tail=tail"]
+    words = ["run", *CLICKS, *cohorts, "--method", "c2al", "--set", "lambda_head=0.5", "--store", str(tmp_path)]
+    result = dslstudy(*words, "--json")
+    assert result.returncode == 0, result.stderr
+    record = json.loads(result.stdout)
+    assert record["task"] == "clicks"
+    assert record["config"]["method_parameters"] == {"lambda_head": 0.5, "lambda_tail": 0.1}
+    assert record["config"]["dataset_parameters"]["rows"] == 6000
+    assert "epoch" in result.stderr
+    shown = dslstudy(*words).stdout  # read, not trained
+    assert f"run {record['key']}: synthetic-clicks rows=6000 cohort head against tail c2al" in shown
+    assert f"ne {record['test']['ne']:.4f}" in shown
+    assert re.search(rf"^    tail +ne {record['test']['ne@tail']:.4f}  auc", shown, flags=re.MULTILINE)
+    assert str(tmp_path) in shown
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -53,6 +74,14 @@ def test_for_people(tmp_path):
         (["--dataset", "synthetic-ranking", "--device", "abacus"], "not available"),
         (["--dataset", "synthetic-ranking", "--seed", "x"], "not a valid integer"),
         ([], "Missing option '--dataset'"),
+        (["--task", "click", "--dataset", "synthetic-clicks"], "is not one of 'ranking', 'clicks'"),
+        ([*CLICKS, "--loss", "softmax"], "--loss belongs to --task ranking"),
+        (["--dataset", "synthetic-ranking", "--method", "c2al"], "--method belongs to --task clicks"),
+        ([*CLICKS, "--method", "c2la"], "did you mean 'c2al'"),
+        ([*CLICKS, "--method", "c2al"], "needs cohorts: name an axis of synthetic-clicks"),
+        ([*CLICKS, "--method", "c2al", "--set", "axis=age"], "no axis 'age'"),
+        ([*CLICKS, "--method", "c2al", "--set", "axis=activity", "--set", "bins=9"], "on a side, not 9"),
+        (["--task", "clicks", "--dataset", "movielens-100"], "movielens-100k"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_exit_code_two(words, message, tmp_path, monkeypatch, capsys):

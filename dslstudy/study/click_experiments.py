@@ -1,0 +1,251 @@
+"""The click runs behind the book's tables and figures, each written down once.
+
+An *arm* is one way of training with a configuration per pair: equal places in two arms share seed, world and rows. The
+baseline ``plain`` is one arm whatever it is compared with, so experiments share its runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dslstudy.study.click_config import ClickRunConfig
+from dslstudy.study.profiles import Profile
+
+#: weight of both auxiliary heads where nothing else is said: in worlds with contrast the gain grows up to about here
+WEIGHT = 1.0
+#: the same of heads that predict membership alone: an easy label, which they learn from little
+MEMBERSHIP_WEIGHT = 0.1
+#: weights of the sweep; the smallest is the null arm, whose heads exist and teach nothing
+WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+#: pairs of random cohorts
+RANDOM_PAIRS = (0, 1, 2)
+#: learning rates of the sweep that is run for every arm alike
+LEARNING_RATES = (0.003, 0.01, 0.03)
+
+_TINY: dict[str, Any] = {"batch_size": 256, "epochs": 1, "embedding_size": 4, "hidden": 8}
+_TINY_WORLD = {"rows": 6000, "users": 200, "fields": 3, "field_size": 10}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Data and cohorts on which arms are compared.
+
+    Attributes:
+        name: in text.
+        dataset: of the registry.
+        parameters: of the data set.
+        cohorts: axis and pair, fields of :class:`~dslstudy.study.click_config.ClickRunConfig`.
+        training: sizes and step sizes, likewise.
+        worlds: draw another world for every seed.
+    """
+
+    name: str
+    dataset: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    cohorts: Mapping[str, Any] = field(default_factory=dict)
+    training: Mapping[str, Any] = field(default_factory=dict)
+    worlds: bool = False
+
+    def run(self, method: str = "plain", seed: int = 0, **changes: Any) -> ClickRunConfig:
+        """One run here.
+
+        Args:
+            method: the training method, e.g. ``c2al``.
+            seed: of the run, and of the world where there is one for every seed.
+            changes: other fields of the run; ``weight`` gives both heads this weight.
+        """
+        parameters = dict(self.parameters) | changes.pop("dataset_parameters", {})
+        own_world = {"world_seed": seed} if self.worlds else {}
+        settings = changes.pop("method_parameters", {})
+        if "weight" in changes:
+            weight = float(changes.pop("weight"))
+            settings = {"lambda_head": weight, "lambda_tail": weight} | settings
+        return ClickRunConfig(
+            dataset=self.dataset,
+            dataset_parameters=parameters | own_world,
+            split_seed=seed if self.worlds else 0,
+            method=method,
+            method_parameters=settings,
+            seed=seed,
+            **dict(self.cohorts) | dict(self.training) | changes,
+        )
+
+    def arm(self, profile: Profile, method: str = "plain", **changes: Any) -> list[ClickRunConfig]:
+        """The same with all seeds of a profile."""
+        return [self.run(method, seed, **changes) for seed in profile.seeds]
+
+
+Arms = dict[str, list[ClickRunConfig]]
+
+
+def world(profile: Profile, **dials: Any) -> Place:
+    """The controlled world with strong contrast, or another one by its dials.
+
+    Args:
+        profile: decides its size.
+        dials: of :class:`~dslstudy.data.click_world.ClickWorld`.
+    """
+    rows = {"smoke": _TINY_WORLD, "quick": {"rows": 200_000}, "paper": {"rows": 1_200_000}}[profile.name]
+    return Place(
+        "controlled world",
+        "synthetic-clicks",
+        {"contrast": 2.0, **rows, **dials},
+        {"axis": "cohort", "pair": "labels", "head": "head", "tail": "tail"},
+        _TINY if profile.name == "smoke" else {"learning_rate": 0.01, "epochs": 3},
+        worlds=True,
+    )
+
+
+def public(profile: Profile, axis: str = "popularity", bins: int = 3) -> Place:
+    """MovieLens-100K; at profile smoke a small world stands in its place, cut by activity.
+
+    Args:
+        profile: decides the data.
+        axis: ``age``, ``activity``, ``popularity`` or ``film year``.
+        bins: bins on either side.
+    """
+    if profile.name == "smoke":
+        cohorts = {"axis": "activity", "bins": min(bins, 5)}
+        return Place("small world", "synthetic-clicks", _TINY_WORLD, cohorts, _TINY)
+    training = {"learning_rate": 0.003, "epochs": 3}
+    return Place("MovieLens-100K", "movielens-100k", {}, {"axis": axis, "bins": bins}, training)
+
+
+def merchants(axis: str = "merchant size", bins: int = 3) -> Place:
+    """Tmall repeat buyers; trained at profile paper only.
+
+    Args:
+        axis: ``merchant size``, ``activity`` or ``visit length``.
+        bins: bins on either side.
+    """
+    training = {"learning_rate": 0.003, "epochs": 3}
+    return Place("Tmall", "tmall", {}, {"axis": axis, "bins": bins}, training)
+
+
+def headline(profile: Profile, place: Place) -> Arms:
+    """Plain, C2AL, the null arm, a head that knows membership alone, and random pairs of the same size and unit."""
+    return {
+        "plain": place.arm(profile),
+        "c2al": place.arm(profile, "c2al", weight=WEIGHT),
+        "null": place.arm(profile, "c2al", weight=0.0),
+        "membership": place.arm(profile, "membership", weight=MEMBERSHIP_WEIGHT),
+        "random pair": place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=RANDOM_PAIRS[0]),
+    }
+
+
+def world_grid(profile: Profile) -> dict[str, tuple[Place, Arms]]:
+    """The controlled world with one dial turned at a time; what is turned -> place and its arms."""
+    dials: dict[str, dict[str, Any]] = {
+        "contrast 2, tail 20 %": {},
+        "no contrast": {"contrast": 0.0},
+        "tail 5 %": {"tail_share": 0.05},
+        "cohort in the user's id": {"visibility": "id"},
+        "cohort hidden": {"visibility": "hidden"},
+        "unequal base rates": {"head_rate": 0.25, "tail_rate": 0.05},
+    }
+    if profile.name == "paper":
+        dials |= {
+            "contrast 1": {"contrast": 1.0},
+            "contrast 4": {"contrast": 4.0},
+            "noise 20 %": {"noise": 0.2},
+            "tail 5 %, head 75 %": {"tail_share": 0.05, "head_share": 0.75},
+            "independent cohorts": {"relation": "independent"},
+        }
+    grid = {}
+    for name, turned in dials.items():
+        place = world(profile, **turned)
+        grid[name] = place, {"plain": place.arm(profile), "c2al": place.arm(profile, "c2al", weight=WEIGHT)}
+    return grid
+
+
+def weight_sweep(
+    profile: Profile, place: Place, method: str = "c2al"
+) -> tuple[list[ClickRunConfig], dict[float, list[ClickRunConfig]]]:
+    """The plain arm, and weight of both heads -> arm.
+
+    Args:
+        profile: decides the seeds and how many weights.
+        place: where.
+        method: ``c2al`` or ``membership``, each tuned on validation by itself.
+    """
+    weights = (0.0, 0.1, 1.0, 3.0) if profile.name == "quick" and place.worlds else WEIGHTS
+    weights = weights[::3] if profile.name == "smoke" else weights
+    return place.arm(profile), {weight: place.arm(profile, method, weight=weight) for weight in weights}
+
+
+def share_sweep(profile: Profile, axis: str = "popularity") -> dict[int, list[ClickRunConfig]]:
+    """Bins on either side of an axis of the public data -> C2AL's arm: one, two, three, five tenths."""
+    bins = (1, 3) if profile.name == "smoke" else (1, 2, 3, 5)
+    return {number: public(profile, axis, number).arm(profile, "c2al", weight=WEIGHT) for number in bins}
+
+
+def axis_sweep(profile: Profile) -> dict[str, list[ClickRunConfig]]:
+    """Axis of the public data -> C2AL's arm on its extremes."""
+    axes = {"activity": 3} if profile.name == "smoke" else {"age": 1, "activity": 3, "popularity": 3, "film year": 1}
+    return {axis: public(profile, axis, bins).arm(profile, "c2al", weight=WEIGHT) for axis, bins in axes.items()}
+
+
+def random_pairs(profile: Profile, place: Place) -> dict[int, list[ClickRunConfig]]:
+    """Seed of a random pair -> C2AL's arm with it."""
+    return {
+        number: place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=number)
+        for number in (RANDOM_PAIRS[:1] if profile.name == "smoke" or place.worlds else RANDOM_PAIRS)
+    }
+
+
+def rivals(profile: Profile, place: Place) -> Arms:
+    """C2AL and the obvious alternatives with the same budget, all with both heads' weight where they have heads."""
+    pair = {"lambda_head": WEIGHT, "lambda_tail": WEIGHT}
+    return {
+        "plain": place.arm(profile),
+        "cohort feature": place.arm(profile, "cohort_feature"),
+        "re-weighting": place.arm(profile, "reweighting"),
+        "over-sampling": place.arm(profile, "oversampling"),
+        "GroupDRO": place.arm(profile, "groupdro"),
+        "head's head only": place.arm(profile, "one_head", method_parameters={"side": "head", "weight": WEIGHT}),
+        "tail's head only": place.arm(profile, "one_head", method_parameters={"side": "tail", "weight": WEIGHT}),
+        "membership": place.arm(profile, "membership", weight=MEMBERSHIP_WEIGHT),
+        "random pair": place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=RANDOM_PAIRS[0]),
+        "multi-cohort": place.arm(profile, "multi_cohort", method_parameters={"weight": WEIGHT}),
+        "MMoE": place.arm(profile, "mmoe", method_parameters=pair),
+        "PLE": place.arm(profile, "ple", method_parameters=pair),
+        "PCGrad": place.arm(profile, "pcgrad", method_parameters=pair),
+        "c2al": place.arm(profile, "c2al", weight=WEIGHT),
+    }
+
+
+def learning_rate_sweep(profile: Profile, place: Place, arms: Sequence[str] = ("plain", "c2al", "membership")) -> dict:
+    """Arm -> learning rate -> runs, the same rates for every arm, on the first seeds; selected on validation.
+
+    Args:
+        profile: decides the seeds: two at quick, all at paper.
+        place: where.
+        arms: of :func:`rivals`.
+    """
+    configs = {name: runs for name, runs in rivals(profile, place).items() if name in arms}
+    seeds = len(profile.seeds) if profile.name == "paper" else 2
+    return {
+        name: {rate: [_with_rate(config, rate) for config in runs[:seeds]] for rate in LEARNING_RATES}
+        for name, runs in configs.items()
+    }
+
+
+def _with_rate(config: ClickRunConfig, rate: float) -> ClickRunConfig:
+    return ClickRunConfig.from_dict(config.to_dict() | {"learning_rate": rate})
+
+
+def paper_arms(profile: Profile) -> dict[str, Arms]:
+    """All that is run in the background and committed, in the order of interest; name -> arms."""
+    tmall = merchants()
+    return {
+        "tmall": headline(profile, tmall),
+        "tmall weights": {f"weight {weight}": arm for weight, arm in weight_sweep(profile, tmall)[1].items()},
+        "tmall rivals": rivals(profile, tmall),
+        "movielens": headline(profile, public(profile)),
+        "movielens rivals": rivals(profile, public(profile)),
+        "world": headline(profile, world(profile)),
+        "world rivals": rivals(profile, world(profile)),
+        "world grid": {
+            f"{dial}, {name}": arm for dial, (_, arms) in world_grid(profile).items() for name, arm in arms.items()
+        },
+    }
