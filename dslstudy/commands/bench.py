@@ -254,7 +254,7 @@ def report(record: BenchmarkRecord) -> str:
             lines.append(
                 f"{c.of} - {c.over}, {c.measure}: {interval.estimate:+.5f} [{interval.low:+.5f}, {interval.high:+.5f}]"
             )
-    return "\n".join([f"{record.suite}: {record.title}", *(f"  {line}" for line in lines)])
+    return "\n".join([f"{record.suite}: {record.title} ({record.data['name']})", *(f"  {line}" for line in lines)])
 
 
 def _spread_text(contender: Contender, measure: str) -> str:

@@ -69,9 +69,9 @@ class Contender:
     script: str
     environment: str = "own"
     settings: Mapping[str, Any] = field(default_factory=dict)
-    differs: Sequence[str] = ()
+    differs: Sequence[str] = field(default_factory=list)
     axis: str | None = None
-    trials: Sequence[Mapping[str, Any]] = ()
+    trials: Sequence[Mapping[str, Any]] = field(default_factory=list)
 
     def values(self, measure: str) -> list[float | None]:
         """One measure of every repeat; ``None`` where there is nothing to report (a target never reached).
@@ -143,9 +143,9 @@ class BenchmarkRecord:
     data: Mapping[str, Any]
     protocol: Mapping[str, Any]
     contenders: Sequence[Contender]
-    ratios: Sequence[Comparison] = ()
-    differences: Sequence[Comparison] = ()
-    limits: Sequence[Comparison] = ()
+    ratios: Sequence[Comparison] = field(default_factory=list)
+    differences: Sequence[Comparison] = field(default_factory=list)
+    limits: Sequence[Comparison] = field(default_factory=list)
     ceilings: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any]
     code: Mapping[str, Any]
