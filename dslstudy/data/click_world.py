@@ -27,8 +27,6 @@ from dslstudy.errors import InputError
 BLOCK = 16_384
 #: Rows on which logits are standardised and base rates met.
 _CALIBRATION = 65_536
-#: Length of the factor vectors behind pairwise interactions.
-_RANK = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +49,7 @@ class ClickWorld:
         tail_rate: the tail's, or None.
         fields: number of categorical fields.
         field_size: ids of each field, one number for all or a tuple of one for each.
+        rank: length of the factor vectors behind pairwise interactions; the longer, the harder they are to learn.
         zipf: exponent of the field frequencies; 0 for uniform.
         main: standard deviation of the common main effects, in logits.
         common: standard deviation of the common pairwise interactions, in logits.
@@ -74,7 +73,8 @@ class ClickWorld:
     head_rate: float | None = None
     tail_rate: float | None = None
     fields: int = 6
-    field_size: int | tuple[int, ...] = 50
+    field_size: int | tuple[int, ...] = 20
+    rank: int = 1
     zipf: float = 1.0
     main: float = 0.7
     common: float = 0.7
@@ -90,7 +90,7 @@ class ClickWorld:
         ):
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} is one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        for name, least in (("rows", 10), ("world_seed", 0), ("fields", 2), ("users", 3)):
+        for name, least in (("rows", 10), ("world_seed", 0), ("fields", 2), ("rank", 1), ("users", 3)):
             if not _is_integer(getattr(self, name), least):
                 raise InputError(f"{name} is an integer from {least}, not {getattr(self, name)!r}")
         sizes = self.field_size
@@ -168,7 +168,7 @@ class ClickWorld:
         """Main effects (fields, size); factors (fields, size, rank) of common, head's and tail's interactions."""
         rng = generator(self.world_seed, "click-effects")
         shape = (self.fields, max(self._field_sizes))
-        return rng.standard_normal(shape), *(rng.standard_normal((*shape, _RANK)) for _ in range(3))
+        return rng.standard_normal(shape), *(rng.standard_normal((*shape, self.rank)) for _ in range(3))
 
     @cached_property
     def _tables(self) -> tuple[NDArray[np.float64], ...]:
@@ -182,7 +182,7 @@ class ClickWorld:
         total = np.zeros((len(fields), self._tables[0].shape[1]))
         for table, ids in zip(self._tables, fields.T, strict=True):
             total += table.take(ids - 1, axis=0)
-        sums = total[:, 1:-3].reshape(-1, 3, _RANK)
+        sums = total[:, 1:-3].reshape(-1, 3, self.rank)
         # the sum over pairs of inner products, as a factorization machine computes it
         pairs = 0.5 * (np.einsum("nkr,nkr->nk", sums, sums) - total[:, -3:])
         return np.concatenate([total[:, :1], pairs], axis=1)

@@ -9,7 +9,7 @@ from dslstudy.data.click_truth import COHORTS, ClickRows
 from dslstudy.data.click_world import BLOCK, ClickWorld
 from dslstudy.errors import InputError
 
-SMALL = ClickWorld(rows=20_000, users=300, field_size=12, fields=4)
+SMALL = ClickWorld(rows=20_000, users=300, field_size=12, fields=4, rank=3)
 
 
 def drawn(world, **options):
@@ -50,7 +50,7 @@ def test_a_stream_holds_one_chunk_at_a_time():
 
 
 def test_equal_dials_and_seeds_draw_equal_rows_and_others_do_not():
-    again = ClickWorld(rows=20_000, users=300, field_size=12, fields=4)
+    again = ClickWorld(rows=20_000, users=300, field_size=12, fields=4, rank=3)
     assert same(drawn(SMALL, rows=500), drawn(again, rows=500))
     other_rows, other_world = drawn(SMALL, seed=1, rows=500), drawn(replace(SMALL, world_seed=1), rows=500)
     for other in (other_rows, other_world):
@@ -281,6 +281,7 @@ def test_the_registry_draws_it_with_any_dial():
         ({"visibility": "seen"}, "visibility is one of feature, id, hidden"),
         ({"relation": "same"}, "relation is one of opposite, independent"),
         ({"rows": 5}, "rows is an integer from 10"),
+        ({"rank": 0}, "rank is an integer from 1"),
         ({"fields": True}, "fields is an integer from 2"),
         ({"field_size": (4, 5)}, "one for each of 6 fields"),
         ({"field_size": 1}, "field_size is an integer from 2"),
