@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from method_worlds import make_batch, make_model
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from dslstudy.c2al.attention import AttentionProbe
+from dslstudy.c2al.cohorts import named_pair
 from dslstudy.c2al.gradients import (
     EVERYONE,
     HEAD,
@@ -24,6 +26,8 @@ from dslstudy.c2al.gradients import (
 )
 from dslstudy.c2al.methods.c2al import C2AL
 from dslstudy.c2al.methods.plain import Plain
+from dslstudy.data.click_world import ClickWorld
+from dslstudy.engine.clicks import ClickTrainingConfig, train_clicks
 from dslstudy.errors import InputError
 from dslstudy.models.fm_attention import FORMS
 
@@ -180,3 +184,23 @@ def test_a_model_of_another_shape_is_refused():
     method = Plain()
     with pytest.raises(InputError, match="shared FMAttention only"):
         gradient_parts(method, torch.nn.Linear(2, 1), make_batch())
+
+
+def test_probes_of_a_run_do_not_change_it():
+    split = ClickWorld(rows=1200, fields=3, field_size=6, users=40, contrast=2.0).split(0)
+    config = ClickTrainingConfig(embedding_size=4, hidden=8, batch_size=128, epochs=2, method="c2al")
+    pair = named_pair(split.axes["cohort"], "head", "tail")
+    rows = [torch.from_numpy(feature.values.astype(np.int64)) for feature in split.validation.features]
+    gradients, attention = GradientProbe(config.make_method()), AttentionProbe(config.make_method(), rows)
+
+    def probe(model, batch, step):
+        gradients(model, batch, step)
+        attention(model, batch, step)
+
+    options = {"cohorts": pair.cohorts(split), "progress": False}
+    (probed,) = train_clicks(split, [config], probe=probe, probe_steps={0, 6}, **options)
+    (alone,) = train_clicks(split, [config], **options)
+    assert np.array_equal(probed.test, alone.test)
+    assert {parts.step for parts in gradients.records} == {record.step for record in attention.records} == {0, 6}
+    assert {parts.cohort for parts in gradients.records} == {EVERYONE, HEAD, TAIL, OTHERS}
+    assert all(record.change > 0 for record in attention.records if record.step == 6)
