@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from dslstudy.cli import cli
 from dslstudy.errors import InputError
-from dslstudy.study import RunConfig, RunStore, open_study, provenance
+from dslstudy.study import ClickRunConfig, RunConfig, RunStore, open_study, provenance
 from dslstudy.study.audit import ABSOLUTE, ELSEWHERE, SAME_MACHINE, audit, compare, draw, survey
 
 CONFIGS = [
@@ -193,3 +193,46 @@ def test_bad_input(words, message):
     result = CliRunner().invoke(cli, ["audit", *words])
     assert result.exit_code != 0
     assert message in result.output + str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory):
+    root = tmp_path_factory.mktemp("clicks")
+    small = {"dataset_parameters": {"rows": 4000, "users": 100, "fields": 2}, "epochs": 1, "embedding_size": 4}
+    config = ClickRunConfig(dataset="synthetic-clicks", axis="activity", method="c2al", **small)
+    open_study("smoke", store=root, progress=False).obtain([config])
+    return root, config
+
+
+def test_click_records_are_audited_too(clicks, tmp_path):
+    shutil.copytree(clicks[0], tmp_path / "store")
+    store, config = RunStore(tmp_path / "store"), clicks[1]
+    (finding,) = audit(draw(survey(store, task="clicks"), 5), scratch=tmp_path / "scratch", progress=False)
+    assert finding.passed
+    assert finding.identical
+    assert {"ne", "ne@tail", "ece@head"} <= {each.metric for each in finding.differences}
+    with pytest.raises(InputError, match="no records here"):
+        draw(survey(store, task="ranking"), 5)
+    with pytest.raises(InputError, match="did you mean 'clicks'"):
+        survey(store, task="click")
+
+    def better(values):
+        values["test"]["ne@tail"] -= 0.01
+
+    alter(store, better, config)
+    (finding,) = audit([store.get(config)], scratch=tmp_path / "scratch", progress=False)
+    assert [each.metric for each in finding.differences if not each.within] == ["ne@tail"]
+    assert len(finding.complaints) == 1
+    assert "the kept values give ne@tail" in finding.complaints[0]
+
+
+def test_tampered_predictions_are_caught(clicks, tmp_path):
+    shutil.copytree(clicks[0], tmp_path / "store")
+    record = RunStore(tmp_path / "store").get(clicks[1])
+    path = record.path.with_suffix(".npz")
+    with np.load(path) as arrays:
+        values = dict(arrays)
+    values["logits"] = values["logits"] * np.float32(1.2)
+    np.savez_compressed(path, **values)
+    finding = compare(record, record)
+    assert any("the kept values give ne " in complaint for complaint in finding.complaints)
