@@ -1,6 +1,7 @@
 """``dslstudy data``: list, fetch, describe and verify the data sets."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -70,7 +71,7 @@ def fetch_command(names: tuple[str, ...], everything: bool, offline: bool) -> No
 @click.option(
     "--task",
     type=click.Choice(["ranking", "clicks"]),
-    help="Describe it as interactions or as a click log; the default is ranking wherever the data set serves it.",
+    help="Describe it as interactions or as a click log; the default is ranking wherever it serves that.",
 )
 @click.option(
     "--split",
@@ -94,12 +95,13 @@ def describe_command(
     """Count what a data set holds, how long its tail is, and how a split divides it.
 
     NAME_OR_PATH is a registered name, a folder with train.tsv and test.tsv, or one CSV or Parquet file with the columns
-    user, item[, rating][, timestamp]. With --task clicks a file has a TOML of the same name beside it that names its
-    label, features and axes.
+    user, item[, rating][, timestamp]. A file with a TOML of the same name beside it, which names its label, features
+    and axes, is a click log.
     """
     spec = registry(None).get(name)
     if task is None:
-        task = spec.tasks[0] if spec else "ranking"
+        own = "clicks" if Path(name).with_suffix(".toml").is_file() else "ranking"
+        task = spec.tasks[0] if spec else own
     if spec and task not in spec.tasks:
         raise InputError(f"{name} is no data set for {task}; drop --task, or choose one of {', '.join(registry(task))}")
     if task == "clicks":

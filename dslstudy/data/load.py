@@ -177,6 +177,10 @@ def load_split(
 
 
 def _own_dataset(path: Path) -> Dataset:
+    if str(path) in registry("clicks"):
+        raise InputError(
+            f"{path} is a click log and holds no ranking data; load it with load_click_split({str(path)!r})"
+        )
     if not path.exists():
         raise InputError(
             f"{str(path)!r} is neither a registered data set nor an existing path: {nearest(str(path), registry())}"

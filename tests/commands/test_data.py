@@ -153,6 +153,19 @@ def test_describe_a_click_log(run):
     assert fails_in_one_line(run("describe", "synthetic-clicks", "--split", "iid"), "'split' is not one of the dials")
 
 
+def test_describe_a_click_log_of_ones_own(run, tmp_path):
+    rows = [f"u{number % 7},{number % 2},{number % 3}" for number in range(100)]
+    (tmp_path / "own.csv").write_text("\n".join(["who,bought,colour", *rows]))
+    (tmp_path / "own.toml").write_text('label = {column = "bought"}\nuser = "who"\nfeatures = [{column = "colour"}]\n')
+    facts = json.loads(run("describe", tmp_path / "own.csv", "--json")[1])
+    assert facts["split"]["name"] == "random"
+    assert [facts["split"][part]["rows"] for part in ("train", "validation", "test")] == [70, 10, 20]
+    assert facts["features"] == [{"name": "colour", "ids": 4, "width": 1, "unknown_in_test": 0.0}]
+    code, out, _ = run("describe", tmp_path / "own.csv")
+    assert (code, facts["axes"]) == (0, [])
+    assert "colour     4" in out
+
+
 def test_describe_json_of_own_data(run, tmp_path):
     path = tmp_path / "log.csv"
     path.write_text("user,item\n" + "".join(f"{user},{item}\n" for user in range(6) for item in range(10)))

@@ -85,7 +85,7 @@ def registered(monkeypatch, tmp_path):
         name="toy", title="Toy", task="ranking", licence="", terms="", cite="", citation="", users=0, items=0,
         interactions=0, min_rating=3, k_core=5, forms=(Form("grouplens", (file,), (Source("mirror"),)),),
     )  # fmt: skip
-    monkeypatch.setattr("dslstudy.data.load.registry", lambda: {"toy": spec})
+    monkeypatch.setattr("dslstudy.data.load.registry", lambda task="ranking": {"toy": spec})
     return rows, tmp_path / "mirror/toy/toy.zip", file
 
 
@@ -130,3 +130,8 @@ def test_the_package_offers_its_names_lazily():
     assert callable(dslstudy.data.describe)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         dslstudy.data.nothing  # noqa: B018
+
+
+def test_a_click_log_is_no_ranking_data():
+    with pytest.raises(InputError, match="tmall is a click log"):
+        load_dataset("tmall")
