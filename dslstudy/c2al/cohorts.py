@@ -467,7 +467,8 @@ def _without_cohorts(
     Every unit keeps its number of rows and its bins, and takes the predictions of a donor, the unit of a random row: as
     many as it needs, each once before any is taken twice. So cohorts keep their sizes and rows of a unit stay alike. To
     shuffle units over bins would not do: on an axis of activity that changes the cohorts' numbers of rows. Where donors
-    are much smaller than those they give to, repeated rows make these worlds noisier than the data: p-values err upwards.
+    are much smaller than those they give to, repeated rows make these worlds noisier than the data, and p-values err
+    upwards.
     """
     # rows of a unit stand side by side, in random order
     rows = np.argsort(unit[order := rng.permutation(len(unit))], kind="stable")
