@@ -131,9 +131,8 @@ def encode(values: NDArray, train: NDArray[np.bool_], spec: FeatureSpec) -> Feat
         missing = np.array([_is_missing(value) for value in distinct], bool)
         ids, size = _ids(np.where(missing, 0, frequency), spec.min_count)
         return Feature(spec.name, size, ids[codes])
-    members = [
-        [word for word in ("" if _is_missing(text) else str(text)).split(spec.separator) if word] for text in distinct
-    ]
+    texts = ["" if _is_missing(value) else str(value) for value in distinct]
+    members = [[word for word in text.split(spec.separator) if word] for text in texts]
     lengths = np.array([len(words) for words in members])
     words, _ = factorize(np.array([word for row in members for word in row], dtype=object))
     frequency = np.bincount(words, weights=np.repeat(frequency, lengths)).astype(np.int64)
@@ -156,7 +155,7 @@ def _ids(frequency: NDArray[np.int64], min_count: int) -> tuple[NDArray[np.int32
 # Axes
 
 
-def cut_axis(log: ClickLog, train: NDArray[np.bool_], spec: AxisSpec) -> tuple[NDArray[np.int16], tuple[str, ...]]:
+def cut_axis(log: ClickLog, train: NDArray[np.bool_], spec: AxisSpec) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Put every row into a bin of an axis.
 
     A count is a unit's number of training rows (none: 0, which falls into the lowest bin). Quantiles are taken over the
@@ -165,10 +164,26 @@ def cut_axis(log: ClickLog, train: NDArray[np.bool_], spec: AxisSpec) -> tuple[N
 
     Returns:
         (bin of each row, -1 for none; labels of the bins in order).
+
+    Raises:
+        InputError: no item column where one is needed, a column that holds no numbers, a unit in several bins.
     """
     units = {"user": log.users, "item": log.items, "row": np.arange(len(log))}[spec.unit]
     if units is None:
         raise InputError(f"axis {spec.name!r} is cut over items, and this log names no item column")
+    bins, labels = _cut(log, train, spec, units)
+    first = np.empty(int(units.max(initial=-1)) + 1, np.int64)
+    first[units] = bins
+    if (first[units] != bins).any():
+        raise InputError(
+            f"axis {spec.name!r} is cut over {spec.unit}s, but some {spec.unit} lies in several bins; say unit = 'row'"
+        )
+    return bins, labels
+
+
+def _cut(
+    log: ClickLog, train: NDArray[np.bool_], spec: AxisSpec, units: NDArray
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     if spec.count:
         counted = log.users if spec.count == "user" else log.items
         if counted is None:
@@ -192,7 +207,8 @@ def cut_axis(log: ClickLog, train: NDArray[np.bool_], spec: AxisSpec) -> tuple[N
             seen = seen[np.unique(units[seen], return_index=True)[1]]
         edges = quantile_edges(numbers[seen], spec.quantiles)
     bins = np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, side="right"))
-    return bins, _interval_labels(edges, whole=bool(np.all((numbers == np.round(numbers)) | np.isnan(numbers))))
+    known = numbers[train & ~np.isnan(numbers)]
+    return bins, _interval_labels(edges, whole=bool((known == np.round(known)).all()))
 
 
 def quantile_edges(values: NDArray, quantiles: int) -> NDArray[np.float64]:

@@ -126,7 +126,7 @@ def test_what_is_in_test_changes_nothing_in_train(kind):
     changed = log.copy()
     changed.loc[later, ["who", "tags"]] = "stranger"
     changed.loc[later, "what"] = -7
-    changed.loc[later, ["price", "age"]] = 1e6
+    changed.loc[later, ["price", "age"]] = 1e6 + 0.5
     changed.loc[later, "bought"] = 1
     after = split_of(changed, split=kind)
     for first, second in zip(before.train.features, after.train.features, strict=True):
@@ -424,6 +424,7 @@ def test_dates_are_times(tmp_path):
         (TOML.replace('separator = "|"', 'separator = "|", edges = [1]'), "separator and bins"),
         (TOML.replace('separator = "|"', "min_count = 0"), "min_count of feature 'tags' is an integer from 1"),
         (TOML.replace('column = "price", quantiles = 2', 'unit = "row"'), "exactly one of column"),
+        (TOML.replace('name = "price"', 'unit = "user", name = "price"'), "some user lies in several bins; say unit"),
         (TOML.replace('column = "price", quantiles = 2', 'count = "user"'), "it needs edges or quantiles"),
         (TOML.replace('column = "price", quantiles = 2', 'count = "item", quantiles = 2'), "names no item column"),
         (TOML.replace('column = "price", quantiles = 2', 'crossed = ["a", "b"]'), "'a', which is not declared before"),
