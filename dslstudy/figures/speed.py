@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dslstudy.errors import InputError
 from dslstudy.figures.style import BLACK, CYCLE, GREY, ORANGE, VERMILION, WIDTH, label_panels
@@ -37,7 +37,8 @@ def draw_contenders(record: BenchmarkRecord, measure: str, *, label: str, log: b
         raise InputError(f"no contender of suite {record.suite} has a measure {measure!r}")
     figure = Figure(figsize=(WIDTH, 0.7 + 0.36 * len(rows)))
     ax = figure.add_subplot()
-    colours = [CYCLE[0] if title.startswith("dslstudy") else GREY for title, _ in rows]
+    ours = {contender.title for contender in record.contenders if contender.script == "engine.py"}
+    colours = [CYCLE[0] if title in ours else GREY for title, _ in rows]
     _dot_rows(ax, rows, colours, _short)
     ax.set(xlabel=label)
     _scale_of_numbers(ax, [spread for _, spread in rows], log=log)
@@ -61,7 +62,7 @@ def draw_ratios(records: Sequence[BenchmarkRecord]) -> Figure:
             wanted.append(comparison)
     if not rows:
         raise InputError("none of these suites has a ratio to draw")
-    figure = Figure(figsize=(WIDTH, 0.8 + 0.36 * len(rows)))
+    figure = Figure(figsize=(WIDTH, 0.8 + 0.42 * len(rows)))
     ax = figure.add_subplot()
     met = [comparison.met(spread.median) for comparison, (_, spread) in zip(wanted, rows, strict=True)]
     _dot_rows(ax, rows, [VERMILION if ok is False else CYCLE[0] for ok in met], lambda value: f"{_short(value)}×")
@@ -70,7 +71,7 @@ def draw_ratios(records: Sequence[BenchmarkRecord]) -> Figure:
         if bound is not None:
             ax.plot([bound, bound], [row - 0.36, row + 0.36], color=ORANGE, linewidth=2.4, solid_capstyle="butt")
     ax.axvline(1, color=GREY, linewidth=0.8)
-    ax.set(xlabel="ratio; orange: what was wanted (at least, or for costs at most)")
+    ax.set(xlabel="ratio (orange bars: what was wanted)")
     _scale_of_numbers(ax, [spread for _, spread in rows], log=True)
     return figure
 
@@ -233,6 +234,8 @@ def _scale_of_numbers(ax: Axes, spreads: Sequence[Spread], *, log: bool) -> None
     if log and low > 0:
         ax.set_xscale("log")
         ax.set_xlim(min(low, ax.get_xlim()[0]) / 1.3, max(high, ax.get_xlim()[1]) * 2)  # room for the numbers
+        if high < 30 * low:
+            ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     else:
         ax.set_xlim(0, high * 1.2)
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
@@ -254,6 +257,7 @@ def _loglog(ax: Axes, ticks: Sequence[float]) -> None:
         axis.set_minor_formatter(NullFormatter())
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
     ax.xaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
 
 
 def _short(value: float) -> str:

@@ -235,7 +235,7 @@ def code_description() -> dict[str, Any]:
 
 def machine(device: str, threads: int) -> dict[str, Any]:
     """Libraries and machine, as far as speed depends on them."""
-    described = environment(device) | {"threads": threads, "cores": os.cpu_count()}
+    described = environment(device) | {"kind": device.partition(":")[0], "threads": threads, "cores": os.cpu_count()}
     try:
         described["memory_gb"] = round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1)
         described["load_before"] = round(os.getloadavg()[0], 2)

@@ -50,7 +50,7 @@ def test_a_suite_end_to_end(call, tmp_path):
 
 
 def test_trainings_are_judged_by_one_evaluator(tmp_path):
-    plan = read_plan("time-to-quality").smoke().only(["gather-matmul"])
+    plan = read_plan("time-to-quality").smoke().only(["batch-shared"])
     measuring = Bench(checkout_folder(), peers=tmp_path, threads=1, device="cpu", progress=False)
     record = measuring.measure(plan, "dslstudy bench")
     trials = record.contenders[0].trials
