@@ -105,6 +105,15 @@ def test_dsl_values_and_gradients(shape, seed, masked, alpha, beta, gamma, slate
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.3])
+@pytest.mark.parametrize(("negatives", "size"), [(300, 40), (70, 200)])
+def test_rows_and_vectors_of_several_blocks(gamma, negatives, size):
+    vectors, table, positive_items, negative_items, mask = draw(1, 2, negatives, 50, size, seed=4)
+    parameters = {"mask": mask, "temperature": 0.1, "alpha": 0.5, "beta": -0.5, "gamma": gamma, "slate_size": 9}
+    losses = fused.fused_dsl_loss(vectors, table, positive_items, negative_items, **parameters)
+    compare(gradients(losses, vectors, table), plain(vectors, table, positive_items, negative_items, **parameters))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3])
 def test_similarities_of_another_table(gamma):
     vectors, table, positive_items, negative_items, mask = draw(2, 3, 20, 9, 6, seed=5, cosine=False)
     directions = normalize(table.detach().flip(1), dim=-1)
