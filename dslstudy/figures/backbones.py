@@ -90,7 +90,7 @@ def draw_noise(before: NDArray[np.float64], after: NDArray[np.float64], radius: 
         after: (k, n, 2), k draws for each.
         radius: length of the move.
     """
-    figure = Figure(figsize=(0.62 * WIDTH, 3.4))
+    figure = Figure(figsize=(WIDTH, 3.6))
     ax = figure.subplots()
     turn = np.linspace(0, 2 * np.pi, 200)
     for place, (point, colour) in enumerate(zip(before, CYCLE * len(before), strict=False)):
