@@ -50,7 +50,7 @@ class ClickTrainingConfig:
         method_parameters: its hyperparameters; what is left out takes the method's default.
         learning_rate: Adam's largest step size, reached after the first tenth of the steps.
         decay: how the step size goes to zero from there: ``linear`` or ``cosine``; or ``constant``.
-        weight_decay: L2 coefficient.
+        weight_decay: L2 coefficient of embeddings and matrices; biases and norms are free.
         batch_size: rows per step.
         epochs: passes over the training rows. Nothing stops earlier: with a step size that ends at zero the last
             parameters are the ones to use.
@@ -245,9 +245,12 @@ class _Run:
             encoder.head.bias.fill_(prior_logit(self.context.base_rate))
         heads = random_stream(config.seed, "heads")
         self.model = self.method.build(encoder, self.context, heads).to(device)
-        self.optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        # a penalty on a bias would pull the predicted base rate towards one half
+        parameters = list(self.model.parameters())
+        matrices = [parameter for parameter in parameters if parameter.dim() > 1]
+        vectors = [parameter for parameter in parameters if parameter.dim() < 2]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors}]
+        self.optimizer = torch.optim.Adam(groups, lr=config.learning_rate, fused=True)
         self.order = random_stream(config.seed, "order")
         self.weights = self.method.sample_weights(self.context)
 
@@ -277,7 +280,8 @@ class _Run:
                     probe(self.model, batch, step)
                     self.optimizer.zero_grad()
                 started = time.perf_counter()
-                self.optimizer.param_groups[0]["lr"] = config.step_size(step, steps)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = config.step_size(step, steps)
                 total += self.method.backward(self.model, batch) * len(rows)
                 self.optimizer.step()
                 self.optimizer.zero_grad()

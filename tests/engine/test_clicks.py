@@ -47,7 +47,7 @@ def plain_training(split, config):
     generator = random_stream(config.seed, "encoder")
     model = FMAttention(split.sizes, embedding_size=4, attention_size=2, hidden=8, generator=generator)
     model.head.bias.data.fill_(prior_logit(labels.double().mean().item()))
-    adam = torch.optim.Adam(model.parameters(), weight_decay=config.weight_decay)
+    adam = torch.optim.Adam(model.parameters())
     order = random_stream(config.seed, "order")
     steps = config.epochs * -(-len(labels) // config.batch_size)
     done = 0
@@ -56,11 +56,12 @@ def plain_training(split, config):
             rising = (done + 1) / (0.1 * steps + 1)
             falling = (steps - done) / (0.9 * steps)
             adam.param_groups[0]["lr"] = config.learning_rate * (rising if done < 0.1 * steps else falling)
+            penalty = sum(p.square().sum() for p in model.parameters() if p.dim() == 2) * config.weight_decay / 2
             probability = model([feature[rows] for feature in features]).sigmoid()
             y = labels[rows]
             loss = -(y * probability.log() + (1 - y) * (1 - probability).log()).mean()
             adam.zero_grad()
-            loss.backward()
+            (loss + penalty).backward()
             adam.step()
             done += 1
     return model
