@@ -55,6 +55,7 @@ def test_equal_dials_and_seeds_draw_equal_rows_and_others_do_not():
     other_rows, other_world = drawn(SMALL, seed=1, rows=500), drawn(replace(SMALL, world_seed=1), rows=500)
     for other in (other_rows, other_world):
         assert not np.array_equal(drawn(SMALL, rows=500).labels, other.labels)
+        assert not np.array_equal(drawn(SMALL, rows=500).fields[:, 0], other.fields[:, 0])
     fields = drawn(SMALL, rows=500).fields[:, :4]
     assert np.array_equal(SMALL.conditionals(fields), again.conditionals(fields))  # the seed of the rows is not in it
     assert not np.array_equal(SMALL.conditionals(fields), replace(SMALL, world_seed=1).conditionals(fields))
