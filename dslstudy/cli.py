@@ -13,6 +13,7 @@ COMMANDS = {
     "data": "List, fetch, describe and verify the data sets.",
     "run": "Train one run and print its record.",
     "audit": "Train stored records again and report the differences.",
+    "claims": "What the papers say, what our runs say, and the verdict.",
     "bench": "Measure the engine and its peers side by side.",
     "book": "Execute the notebooks and build the book.",
 }

@@ -18,17 +18,30 @@ _NAMES = {
     "c2al": "C2AL",
     "cohort_feature": "cohort as feature",
     "groupdro": "GroupDRO",
+    "head_only": "head's head only",
     "membership": "membership only",
     "mmoe": "MMoE",
     "multi_cohort": "all cohorts",
+    "null": "heads of weight 0",
     "one_head": "one head",
     "oversampling": "over-sampling",
     "pcgrad": "PCGrad",
     "ple": "PLE",
     "random_pair": "random pair",
     "reweighting": "re-weighting",
+    "tail_only": "tail's head only",
 }
-_METRICS = {"ndcg": "NDCG", "recall": "Recall", "precision": "Precision", "mrr": "MRR", "hit_rate": "Hit rate"}
+_METRICS = {
+    "ndcg": "NDCG",
+    "recall": "Recall",
+    "precision": "Precision",
+    "mrr": "MRR",
+    "hit_rate": "Hit rate",
+    "ne": "NE",
+    "auc": "AUC",
+    "log_loss": "Log loss",
+    "ece": "ECE",
+}
 
 
 def display_name(name: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dslstudy.data import Dataset
     from dslstudy.study import Record
+    from dslstudy.study.claims import Row
 
 METRICS = ("recall@20", "ndcg@20")
 #: what a cell says where there is no run
@@ -228,6 +229,101 @@ def provenance(records: Mapping[str, Sequence["Record | None"]]) -> "pd.DataFram
             "seconds per run": _seconds(found),
         }
     return _frame(rows)
+
+
+def click_metrics(
+    arms: Mapping[str, Sequence["Record"]], *, metrics: Sequence[str] = ("ne", "auc", "log_loss", "ece")
+) -> "pd.DataFrame":
+    """Test metrics of click runs over paired runs: one row for each arm, means with 95 % t intervals.
+
+    Args:
+        arms: label -> one record for each seed or world.
+        metrics: columns, e.g. ``ne@tail`` for a cohort; a dash where an arm knows no cohorts.
+    """
+    rows = {}
+    for label, records in arms.items():
+        values = {m: [record.test[m] for record in records if m in record.test] for m in metrics}
+        rows[display_name(label)] = {
+            metric_name(m): plus_minus(of_metric) if of_metric else "–" for m, of_metric in values.items()
+        } | {"runs": len(records), "seconds per run": _seconds(records)}
+    return _frame(rows)
+
+
+def click_differences(
+    arms: Mapping[str, Sequence["Record"]], reference: str = "plain", *, cohorts: str = "c2al", seed: int = 0
+) -> "pd.DataFrame":
+    """``NE_diff`` of each arm against a reference, overall and per cohort; negative is better.
+
+    Args:
+        arms: label -> one record for each seed or world, in one order for all.
+        reference: the label that the others are compared with.
+        cohorts: the label whose cohorts count; random pairs are measured on the real one.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows by arm and by what the interval is over: ``runs`` (t interval of paired differences) or ``users``
+        (bootstrap clustered by user); p-values are Holm's over all arms.
+
+    Raises:
+        InputError: no such label, or arms that are not paired.
+    """
+    import pandas as pd
+
+    from dslstudy.study.click_comparison import compare_clicks
+
+    for label in (reference, cohorts):
+        if label not in arms:
+            raise InputError(f"there is no {label!r} to compare with; choose from {', '.join(arms)}")
+    found = {
+        label: compare_clicks(records, arms[reference], cohorts=arms[cohorts], seed=seed)
+        for label, records in arms.items()
+        if label != reference
+    }
+    adjusted = holm({label: each.over_users["overall"].p_value for label, each in found.items()})
+    rows, index = [], []
+    for label, each in found.items():
+        for over, intervals in (("runs", each.over_runs), ("users", each.over_users)):
+            index.append((display_name(label), over))
+            cells = {scope: _percent(intervals[scope]) if scope in intervals else "–" for scope in each.per_run}
+            rows.append(cells | {"p (Holm)": _p_value(adjusted[label]) if over == "users" else ""})
+    return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index), columns=["overall", "head", "tail", "p (Holm)"])
+
+
+def claims_table(rows: Sequence["Row"]) -> "pd.DataFrame":
+    """The claims ledger: one row for each claim of :func:`dslstudy.study.ledger.ledger`.
+
+    Args:
+        rows: of the ledger, or some of them.
+    """
+    import pandas as pd
+
+    cells = [
+        {
+            "claim": row.claim.statement,
+            "reported": row.claim.shown,
+            "ours": "–" if row.evidence is None else _ours(row),
+            "verdict": row.verdict,
+            "runs": "–" if row.evidence is None else f"{len(row.evidence.runs)} ({row.state})",
+            "chapter": row.claim.notebook,
+        }
+        for row in rows
+    ]
+    return pd.DataFrame(cells, index=[row.claim.paper for row in rows])
+
+
+def _ours(row: "Row") -> str:
+    interval, unit = row.evidence.interval, row.claim.unit
+    if not np.isfinite(interval.estimate):
+        return "–"
+    if unit:
+        return _percent(interval) + f" {unit}"
+    low, middle, high = (f"{value:.4f}" for value in (interval.low, interval.estimate, interval.high))
+    return f"{middle} [{low}, {high}]"
+
+
+def _percent(interval: Interval) -> str:
+    """An interval that is in percent already, ``-0.12 [-0.20, -0.04]``."""
+    return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
 
 
 def datasets(loaded: Sequence["Dataset"] = ()) -> "pd.DataFrame":

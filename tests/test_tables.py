@@ -10,8 +10,10 @@ from dslstudy import tables
 from dslstudy.data.published import PRINTED_AS, TABLES, published, published_ranking, published_value, published_values
 from dslstudy.data.registry import dataset_names
 from dslstudy.errors import InputError
-from dslstudy.metrics.significance import Interval
-from dslstudy.study import Record, RunConfig, RunStore
+from dslstudy.metrics.significance import Interval, holm
+from dslstudy.study import Record, RunConfig, RunStore, open_study
+from dslstudy.study.click_comparison import compare_clicks
+from dslstudy.study.click_experiments import headline, world
 from dslstudy.study.experiments import health_reference_runs
 from dslstudy.study.provenance import code_fingerprint
 
@@ -196,3 +198,33 @@ def test_reference_runs_follow_the_published_settings():
         )
         assert {each.learning_rate for each in configs} == set(row["lr"])
         assert {each.weight_decay for each in configs} == set(row["weight_decay"])
+
+
+@pytest.fixture(scope="module")
+def arms(tmp_path_factory):
+    """Real click runs of a small world, two pairs each."""
+    study = open_study("smoke", store=tmp_path_factory.mktemp("clicks"), progress=False)
+    chosen = headline(study.profile, world(study.profile))
+    return {name: study.obtain(chosen[name]) for name in ("plain", "c2al", "random_pair")}
+
+
+def test_click_metrics_have_a_row_for_each_arm(arms):
+    table = tables.click_metrics(arms, metrics=("ne", "ne@tail"))
+    assert list(table.index) == ["plain", "C2AL", "random pair"]
+    assert table.loc["C2AL", "NE"] == tables.plus_minus([record.test["ne"] for record in arms["c2al"]])
+    assert table.loc["plain", "NE@tail"] == "–"
+    assert set(table["runs"]) == {2}
+
+
+def test_click_differences_tell_runs_and_users_apart(arms):
+    table = tables.click_differences(arms)
+    assert list(table.index) == [(name, over) for name in ("C2AL", "random pair") for over in ("runs", "users")]
+    found = compare_clicks(arms["random_pair"], arms["plain"], cohorts=arms["c2al"])
+    users = found.over_users["tail"]
+    expected = f"{users.estimate:+.2f} [{users.low:+.2f}, {users.high:+.2f}]"
+    assert table.loc[("random pair", "users"), "tail"] == expected
+    pairs = [compare_clicks(arms[name], arms["plain"]) for name in ("c2al", "random_pair")]
+    adjusted = holm([each.over_users["overall"].p_value for each in pairs])
+    assert table.loc[("C2AL", "users"), "p (Holm)"] == f"{adjusted[0]:.3f}".replace("0.000", "< 0.001")
+    with pytest.raises(InputError, match="no 'groupdro' to compare with"):
+        tables.click_differences(arms, "groupdro")

@@ -203,7 +203,8 @@ def complete_parameters(dataset: str, given: Mapping[str, Any]) -> dict[str, Any
     usual = _world(dataset)
     if usual is None:
         return dict(sorted(given.items()))
-    dials = {**asdict(usual), **given}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}  # as JSON has them
+    dials = {**asdict(usual), **given, **lists}
     kinds = {f.name: type(f.default) for f in fields(ClickWorld)}
     for name, value in dials.items():  # 1 and 1.0 are one dial
         if isinstance(value, int) and not isinstance(value, bool) and (kinds[name] is float or name.endswith("_rate")):

@@ -153,10 +153,13 @@ class RunStore:
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser()
 
+    def folder(self, dataset: str) -> Path:
+        """Where the records of a data set lie."""
+        return self.root / ("".join(c if c.isalnum() or c in "-_." else "_" for c in dataset).strip("._") or "data")
+
     def path(self, config: AnyConfig) -> Path:
         """Where the record of a run lies or would lie."""
-        folder = "".join(c if c.isalnum() or c in "-_." else "_" for c in config.dataset).strip("._") or "data"
-        return self.root / folder / f"{config.key}.json"
+        return self.folder(config.dataset) / f"{config.key}.json"
 
     def get(self, config: AnyConfig) -> Record | None:
         """The record of a run, or ``None``.

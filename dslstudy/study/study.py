@@ -27,7 +27,7 @@ from dslstudy.study.click_runs import TrainedClickModel, keep_click_model, kept_
 from dslstudy.study.config import RunConfig
 from dslstudy.study.profiles import Profile, get_profile
 from dslstudy.study.provenance import code_commit, code_fingerprint, environment, peak_memory_mb
-from dslstudy.study.store import AnyConfig, Record, RunStore, committed_store, user_store
+from dslstudy.study.store import AnyConfig, Record, RunStore, committed_store, read_record, user_store
 
 SELECTION_METRIC = "ndcg@20"
 #: runs trained together on a GPU; on the CPU one at a time, so that a kill loses one run at most
@@ -75,6 +75,15 @@ class Study:
         records = [record for record in (self.store.get(config), self.committed.get(config)) if record is not None]
         fresh = [record for record in records if not record.stale]
         return (fresh or records or [None])[0]
+
+    def records(self, dataset: str) -> list[Record]:
+        """Every record of a data set, each run once: a fresh one if there is one, else a stale one."""
+        found: dict[str, Record] = {}
+        for store in (self.store, self.committed):
+            for record in map(read_record, sorted(store.folder(dataset).glob("*.json"))):
+                if record.key not in found or (found[record.key].stale and not record.stale):
+                    found[record.key] = record
+        return list(found.values())
 
     def obtain(self, configs: Iterable[AnyConfig], *, description: str = "runs") -> list[Record]:
         """The records of runs, training those that are missing or stale.

@@ -1,0 +1,43 @@
+"""``dslstudy claims``: what the papers say, what our runs say, and the verdict."""
+
+import json
+
+import click
+
+
+@click.command("claims")
+@click.option("--paper", default=None, metavar="WORD", help="Only claims of papers with this in their name, e.g. DSL.")
+@click.option("--attempted", is_flag=True, help="Leave out claims that no run of ours speaks about.")
+@click.option(
+    "--store", default=None, metavar="FOLDER", help="Records besides the committed ones.  [default: the user's cache]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
+def COMMAND(paper: str | None, attempted: bool, store: str | None, as_json: bool) -> None:  # noqa: N802
+    """Print the claims ledger: reported value, ours with its interval, verdict.
+
+    Verdicts come from rules, never from a person. An effect is reproduced if our 95 % interval lies on the reported
+    side of zero and reaches the reported size, partly if it only lies there; a value is reproduced if our interval
+    holds it or our mean is within 5 % of it, partly within 15 %. What was run in part only is partly reproduced at
+    most. Nothing is trained; --json also names the command that makes a run, and the runs.
+    """
+    from dslstudy.errors import InputError
+    from dslstudy.study import open_study
+    from dslstudy.study.claims import NOT_ATTEMPTED, VERDICTS
+    from dslstudy.study.ledger import ledger
+    from dslstudy.tables import claims_table
+
+    rows = ledger(open_study("quick", store=store, progress=False))
+    papers = dict.fromkeys(row.claim.paper for row in rows)
+    if paper is not None:
+        rows = [row for row in rows if paper.lower() in row.claim.paper.lower()]
+        if not rows:
+            raise InputError(f"no paper of the ledger has {paper!r} in its name; there are {', '.join(papers)}")
+    counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICTS}
+    if attempted:
+        rows = [row for row in rows if row.verdict != NOT_ATTEMPTED]
+    if as_json:
+        click.echo(json.dumps([row.to_dict() for row in rows], indent=1))
+        return
+    if rows:
+        click.echo(claims_table(rows).to_string())
+    click.echo(", ".join(f"{count} {verdict}" for verdict, count in counts.items()))

@@ -1,0 +1,145 @@
+"""The claims ledger: what the papers say, what the records of this study say, and a verdict that a rule gives.
+
+No verdict is typed. Each claim names the runs that speak about it; what the store has of them gives an interval, and
+one of three rules turns reported value and interval into *reproduced*, *partly*, *not* or *not attempted* (book: the
+chapters that each row names).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from dslstudy.metrics.significance import Interval
+from dslstudy.study.store import Record
+from dslstudy.study.study import Study
+
+REPRODUCED, PARTLY, NOT, NOT_ATTEMPTED = "reproduced", "partly", "not", "not attempted"
+VERDICTS = (REPRODUCED, PARTLY, NOT, NOT_ATTEMPTED)
+#: a metric within this share of its published value is reproduced, within the second one partly
+NEAR, ROUGHLY = 0.05, 0.15
+#: fewest runs that give an interval over seeds
+FEWEST = 2
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What our runs say about a claim.
+
+    Attributes:
+        interval: our value.
+        runs: the records behind it.
+        wanted: how many runs the claim asks for.
+        complete: nothing that the claim speaks of is missing.
+        note: what is covered, in words.
+    """
+
+    interval: Interval
+    runs: Sequence[Record]
+    wanted: int
+    complete: bool
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something a paper says.
+
+    Attributes:
+        paper: ``DSL``, ``C2AL``, or the one whose table is reproduced.
+        statement: in a few words.
+        reported: the value that the rule compares with; ``None`` if none was printed.
+        shown: the reported value as text.
+        unit: ``%`` or empty.
+        source: where it stands.
+        notebook: the chapter that shows our side.
+        rule: ``effect``, ``direction`` or ``value``, see :func:`verdict`.
+        measure: our side, or ``None`` without runs.
+        command: makes one of the runs.
+    """
+
+    paper: str
+    statement: str
+    reported: float | None
+    shown: str
+    unit: str
+    source: str
+    notebook: str
+    rule: str
+    measure: Callable[[Study], Evidence | None]
+    command: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """A claim with our evidence and the verdict."""
+
+    claim: Claim
+    evidence: Evidence | None
+
+    @property
+    def verdict(self) -> str:
+        """One of :data:`VERDICTS`."""
+        if self.evidence is None:
+            return NOT_ATTEMPTED
+        interval = self.evidence.interval
+        return verdict(self.claim.rule, self.claim.reported, interval, complete=self.evidence.complete)
+
+    @property
+    def state(self) -> str:
+        """``current``, ``stale`` if code has changed since one of the runs, ``–`` without runs."""
+        if self.evidence is None:
+            return "–"
+        return "stale" if any(record.stale for record in self.evidence.runs) else "current"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        found = self.evidence
+        return {
+            "paper": self.claim.paper,
+            "claim": self.claim.statement,
+            "reported": self.claim.reported,
+            "reported_text": self.claim.shown,
+            "unit": self.claim.unit,
+            "source": self.claim.source,
+            "ours": None if found is None else found.interval.estimate,
+            "low": None if found is None else found.interval.low,
+            "high": None if found is None else found.interval.high,
+            "verdict": self.verdict,
+            "state": self.state,
+            "runs": 0 if found is None else len(found.runs),
+            "wanted": 0 if found is None else found.wanted,
+            "note": "" if found is None else found.note,
+            "keys": [] if found is None else [record.key for record in found.runs],
+            "notebook": self.claim.notebook,
+            "command": self.claim.command,
+        }
+
+
+def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool = True) -> str:
+    """What a rule says.
+
+    ``effect``: reproduced if the interval lies on the reported side of zero and reaches the reported size, partly if it
+    lies there and does not reach it. ``direction``: reproduced if it lies on the side of zero that the sign of
+    ``reported`` says. ``value``: reproduced if the interval holds the reported value or our estimate is within 5 % of
+    it, partly within 15 %. What is incomplete is at most partly reproduced.
+
+    Args:
+        rule: ``effect``, ``direction`` or ``value``.
+        reported: what was reported.
+        ours: our value.
+        complete: every run that the claim speaks of is there.
+    """
+    if reported is None or not isfinite(ours.estimate):
+        return NOT_ATTEMPTED
+    full = REPRODUCED if complete else PARTLY
+    if rule == "value":
+        away = abs(ours.estimate / reported - 1)
+        if ours.low <= reported <= ours.high or away <= NEAR:
+            return full
+        return PARTLY if away <= ROUGHLY else NOT
+    sign = 1 if reported > 0 else -1
+    nearest, farthest = sorted((sign * ours.low, sign * ours.high))
+    if not nearest > 0:
+        return NOT
+    return full if rule == "direction" or farthest >= sign * reported else PARTLY

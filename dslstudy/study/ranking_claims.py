@@ -1,0 +1,165 @@
+"""Claims about ranking: how much DSL gains over a tuned softmax loss, and how well the baselines are reproduced."""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import nan
+from typing import Any
+
+import numpy as np
+
+from dslstudy.data.published import NAMES_IN_PRINT, PRINTED_AS, published, published_ranking, published_value
+from dslstudy.metrics.significance import Interval, mean_interval
+from dslstudy.study.claims import FEWEST, Claim, Evidence
+from dslstudy.study.store import Record
+from dslstudy.study.study import Study
+
+#: so many large gains are "several settings"
+SEVERAL = 3
+LOSSES = ("softmax", "dsl")
+BACKBONES = ("mf", "lightgcn", "xsimgcl")
+#: size of a vector in the published tables
+EMBEDDING_SIZE = 64
+IID = ("amazon2014-health", "amazon2014-electronic", "amazon2014-cd", "gowalla")
+SHIFTED = ("amazon2014-electronic-popularity", "amazon2014-cd-popularity", "gowalla-popularity")
+
+
+def dsl_claims() -> list[Claim]:
+    """The claims of the DSL paper's abstract."""
+    rows = published("dsl_claims")
+    iid, shifted, large = (rows.iloc[place] for place in range(3))
+    command = "dslstudy run --dataset amazon2014-health --loss dsl"
+    shifted_command = "dslstudy run --dataset amazon2014-electronic-popularity --loss dsl"
+
+    def claim(row: Any, notebook: str, measure: Callable[[Study], Evidence | None], run: str, rule: str) -> Claim:
+        value = float(row["value"])
+        shown = f"{value:+g} %"
+        return Claim(
+            "DSL",
+            row["claim"].removesuffix(" (percent)"),
+            value,
+            shown,
+            "%",
+            row["source"],
+            notebook,
+            rule,
+            measure,
+            run,
+        )
+
+    return [
+        claim(iid, "iid-results", lambda study: _mean_gain(study, IID), command, "effect"),
+        claim(shifted, "popularity-shift", lambda study: _mean_gain(study, SHIFTED), shifted_command, "effect"),
+        claim(large, "iid-results", _several_large_gains, command, "effect"),
+    ]
+
+
+def baseline_claims() -> list[Claim]:
+    """The published values of the baselines, which every gain is measured from."""
+    found = []
+    for dataset in PRINTED_AS:
+        for backbone in BACKBONES:
+            for loss in ("bpr", "softmax") if backbone == "mf" else ("softmax",):
+                value = published_value(dataset, loss, "ndcg@20", backbone=backbone)
+                if value is None:
+                    continue
+                found.append(
+                    Claim(
+                        paper="SL@K and PSL tables",
+                        statement=f"NDCG@20 of {loss} with {backbone} on {dataset}",
+                        reported=value,
+                        shown=f"{value:.4f}",
+                        unit="",
+                        source=_source(dataset, loss, backbone),
+                        notebook="from-bpr-to-softmax" if dataset == "amazon2014-health" else "iid-results",
+                        rule="value",
+                        measure=_of_cell(dataset, backbone, loss),
+                        command=f"dslstudy run --dataset {dataset} --backbone {backbone} --loss {loss}",
+                    )
+                )
+    return found
+
+
+def _source(dataset: str, loss: str, backbone: str) -> str:
+    rows = published_ranking(dataset, backbone=backbone)
+    return str(rows[rows.loss == NAMES_IN_PRINT[loss]]["source"].iloc[-1])
+
+
+def tuned(study: Study, dataset: str, backbone: str, loss: str, *, seeds: int = FEWEST) -> list[Record]:
+    """The runs of the configuration that does best on validation, by seed; empty if none has enough seeds.
+
+    Args:
+        study: whose stores are read.
+        dataset: of the registry, on its published split.
+        backbone: of the runs.
+        loss: of the runs.
+        seeds: fewest seeds that count.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in study.records(dataset):
+        config = record.config
+        if config.task != "ranking" or (config.backbone, config.loss) != (backbone, loss):
+            continue
+        if config.split in ("default", "published") and config.embedding_size == EMBEDDING_SIZE:
+            groups.setdefault(str(config.to_dict() | {"seed": None}), []).append(record)
+    groups = {name: records for name, records in groups.items() if len(records) >= seeds}
+    if not groups:
+        return []
+    best = max(groups.values(), key=lambda records: np.mean([record.validation["ndcg@20"] for record in records]))
+    return sorted(best, key=lambda record: record.config.seed)
+
+
+def _of_cell(dataset: str, backbone: str, loss: str) -> Callable[[Study], Evidence | None]:
+    def measure(study: Study) -> Evidence | None:
+        records = tuned(study, dataset, backbone, loss)
+        if not records:
+            return None
+        interval = mean_interval([record.test["ndcg@20"] for record in records])
+        return Evidence(interval, records, len(records), complete=True, note=f"{len(records)} seeds")
+
+    return measure
+
+
+def _gains(study: Study, datasets: Sequence[str]) -> dict[tuple[str, str, str], tuple[np.ndarray, list[Record]]]:
+    """Cell (data set, backbone, metric) -> relative gain of DSL over the softmax loss for each seed, in percent."""
+    cells = {}
+    for dataset in datasets:
+        for backbone in BACKBONES:
+            base, ours = (
+                {record.config.seed: record for record in tuned(study, dataset, backbone, loss)} for loss in LOSSES
+            )
+            seeds = sorted(base.keys() & ours.keys())
+            if len(seeds) < FEWEST:
+                continue
+            for metric in ("recall@20", "ndcg@20"):
+                gain = [100 * (ours[seed].test[metric] / base[seed].test[metric] - 1) for seed in seeds]
+                cells[dataset, backbone, metric] = (
+                    np.array(gain),
+                    [each[seed] for each in (base, ours) for seed in seeds],
+                )
+    return cells
+
+
+def _mean_gain(study: Study, datasets: Sequence[str]) -> Evidence | None:
+    cells = _gains(study, datasets)
+    if not cells:
+        return None
+    seeds = min(len(gain) for gain, _ in cells.values())
+    by_seed = np.mean([gain[:seeds] for gain, _ in cells.values()], axis=0)
+    return _over_cells(mean_interval(by_seed), cells, datasets)
+
+
+def _several_large_gains(study: Study) -> Evidence | None:
+    """The third largest gain: if it is large, several are."""
+    datasets = (*IID, *SHIFTED)
+    cells = _gains(study, datasets)
+    if not cells:
+        return None
+    intervals = sorted((mean_interval(gain) for gain, _ in cells.values()), key=lambda each: -each.estimate)
+    chosen = intervals[SEVERAL - 1] if len(intervals) >= SEVERAL else Interval(nan, nan, nan)
+    return _over_cells(chosen, cells, datasets)
+
+
+def _over_cells(interval: Interval, cells: Mapping[Any, Any], datasets: Sequence[str]) -> Evidence:
+    records = {record.key: record for _, of_cell in cells.values() for record in of_cell}
+    wanted = 2 * len(datasets) * len(BACKBONES)
+    note = f"{len(cells)} of {wanted} cells (data set, backbone, metric)"
+    return Evidence(interval, list(records.values()), len(records), len(cells) == wanted, note)

@@ -1,0 +1,104 @@
+"""The click experiments: arms that are paired, runs that are shared, and everything that smoke can train."""
+
+from dataclasses import replace
+
+import pytest
+
+from dslstudy.c2al.methods import METHODS
+from dslstudy.study import PROFILES, open_study
+from dslstudy.study import click_experiments as experiments
+from dslstudy.study.click_comparison import compare_clicks
+from dslstudy.study.click_experiments import merchants, public, world
+
+SMOKE, QUICK, PAPER = PROFILES["smoke"], PROFILES["quick"], PROFILES["paper"]
+
+
+def keys(configs):
+    return [config.key for config in configs]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DSLSTUDY_RESULTS", str(root / "committed"))
+        yield open_study("smoke", store=root / "store", progress=False)
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
+@pytest.mark.parametrize("place", [world, public])
+def test_arms_are_paired_and_the_baseline_is_shared(profile, place):
+    here = place(profile)
+    arms = experiments.headline(profile, here)
+    for runs in arms.values():
+        assert [run.seed for run in runs] == list(profile.seeds)
+        assert [run.data_key for run in runs] == [run.data_key for run in arms["plain"]]
+    assert len({key for runs in arms.values() for key in keys(runs)}) == len(arms) * len(profile.seeds)
+    rivals = experiments.rivals(profile, here)
+    for name in ("plain", "c2al", "membership", "random_pair"):
+        assert keys(rivals[name]) == keys(arms[name])
+    plain, sweep = experiments.weight_sweep(profile, here)
+    assert keys(plain) == keys(arms["plain"])
+    assert keys(sweep[0.0]) == keys(arms["null"])
+    assert set(METHODS) == {runs[0].method for runs in rivals.values()}
+
+
+def test_a_world_differs_from_seed_to_seed_and_public_data_do_not():
+    worlds = {run.data_key for run in world(QUICK).arm(QUICK)}
+    assert len(worlds) == len(QUICK.seeds)
+    assert {run.dataset_parameters["world_seed"] for run in world(QUICK).arm(QUICK)} == set(QUICK.seeds)
+    assert len({run.data_key for run in public(QUICK).arm(QUICK)}) == 1
+    assert {run.dataset for run in merchants().arm(PAPER)} == {"tmall"}
+
+
+def test_quick_has_five_pairs_and_the_rows_it_promises():
+    assert len(QUICK.seeds) == 5
+    assert {run.dataset_parameters["rows"] for run in world(QUICK).arm(QUICK)} == {200_000}
+    assert {run.dataset for run in public(QUICK).arm(QUICK)} == {"movielens-100k"}
+    grid = experiments.world_grid(QUICK)
+    assert grid["no contrast"][1]["c2al"][0].dataset_parameters["contrast"] == 0
+    assert keys(grid["contrast 2, tail 20 %"][1]["c2al"]) == keys(experiments.headline(QUICK, world(QUICK))["c2al"])
+    assert len(experiments.world_grid(PAPER)) > len(grid)
+    shares = experiments.contrast_by_share(QUICK)
+    assert keys(shares[2.0, 0.2]["plain"]) == keys(grid["contrast 2, tail 20 %"][1]["plain"])
+    assert keys(shares[0.0, 0.2]["c2al"]) == keys(grid["no contrast"][1]["c2al"])
+
+
+def test_sweeps_turn_one_thing():
+    shares = experiments.share_sweep(QUICK)
+    assert {runs[0].bins for runs in shares.values()} == set(shares)
+    assert keys(shares[3]) == keys(experiments.headline(QUICK, public(QUICK))["c2al"])
+    pairs = experiments.random_pairs(QUICK, public(QUICK))
+    assert [runs[0].random_pair_seed for runs in pairs.values()] == list(pairs)
+    assert set(experiments.axis_sweep(QUICK)) == {"age", "activity", "popularity", "film year"}
+    rates = experiments.learning_rate_sweep(QUICK, public(QUICK))
+    assert list(rates) == ["plain", "membership", "c2al"]
+    for by_rate in rates.values():
+        for rate, runs in by_rate.items():
+            assert {run.learning_rate for run in runs} == {rate}
+            assert [replace(run, learning_rate=1.0) for run in runs] == [
+                replace(run, learning_rate=1.0) for run in by_rate[0.01]
+            ]
+
+
+def test_every_arm_can_be_named_for_the_background():
+    named = experiments.paper_arms(PAPER)
+    assert {"tmall", "world grid"} <= set(named)
+    runs = {config.key: config for arms in named.values() for arm in arms.values() for config in arm}
+    assert {config.dataset for config in runs.values()} == {"tmall", "movielens-100k", "synthetic-clicks"}
+    assert len(runs) < 600
+
+
+def test_smoke_trains_every_arm_of_every_experiment(study):
+    here = world(SMOKE)
+    trained = {name: study.obtain(runs) for name, runs in experiments.rivals(SMOKE, here).items()}
+    for name, records in trained.items():
+        if name != "plain":
+            found = compare_clicks(records, trained["plain"], cohorts=trained["c2al"], samples=20)
+            assert set(found.over_users) == {"overall", "head", "tail"}
+    sizes = {name: records[0].model["parameters"] for name, records in trained.items()}
+    larger = {name for name, size in sizes.items() if size != sizes["plain"]}
+    assert larger == {"cohort_feature", "mmoe", "ple"}
+    arms = [*experiments.headline(SMOKE, public(SMOKE)).values(), *experiments.share_sweep(SMOKE).values()]
+    arms += [*experiments.axis_sweep(SMOKE).values(), *experiments.random_pairs(SMOKE, public(SMOKE)).values()]
+    assert all(record.test["ne"] < 2 for runs in arms for record in study.obtain(runs))
