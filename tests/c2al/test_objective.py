@@ -47,6 +47,14 @@ def test_zero_weights_leave_the_primary_loss_bit_for_bit(rows):
     assert torch.equal(c2al_objective(*tensors(rows), lambda_head=0.0, lambda_tail=0.0), primary)
 
 
+def test_a_head_of_weight_zero_is_never_asked():
+    logits, head_logits, tail_logits, *rest = tensors([(0.3, 0.0, 0.0, True, "head"), (-1.0, 0.0, 0.0, False, "tail")])
+    broken = torch.full_like(head_logits, float("nan"))
+    assert torch.isfinite(c2al_objective(logits, broken, broken, *rest, lambda_head=0.0, lambda_tail=0.0))
+    assert torch.isfinite(c2al_objective(logits, broken, tail_logits, *rest, lambda_head=0.0, lambda_tail=0.5))
+    assert torch.isfinite(c2al_objective(logits, head_logits, broken, *rest, lambda_head=0.5, lambda_tail=0.0))
+
+
 def test_a_click_of_the_majority_is_no_click_for_either_head():
     labels = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0])
     head = torch.tensor([True, False, False, True, False])
