@@ -68,7 +68,7 @@ class Engine:
             return scores.score_tables(*self.stack.backbone.inference_tables(), self.configs[0].score)
 
     def tables(self) -> tuple[np.ndarray, np.ndarray]:
-        users, items = (table.cpu().numpy() for table in self.score_tables())
+        users, items = (table.detach().cpu().numpy() for table in self.score_tables())
         return users, items
 
     def evaluate(self) -> int:

@@ -34,6 +34,15 @@ def test_it_takes_as_many_steps_as_it_is_told(sampling, make_task, monkeypatch):
         engine.close()
 
 
+def test_inner_products_need_no_unit_vectors(make_task):
+    engine = Engine(make_task(score="inner-product"))
+    try:
+        users, _ = engine.tables()
+    finally:
+        engine.close()
+    assert np.linalg.norm(users, axis=-1).std() > 0.1
+
+
 def test_it_evaluates_every_run(make_task, split):
     engine = Engine(make_task(mode="evaluate", runs=3))
     try:
