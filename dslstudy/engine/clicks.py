@@ -69,7 +69,7 @@ class ClickTrainingConfig:
     method_parameters: Mapping[str, float | int | str] = field(default_factory=dict)
     learning_rate: float = 0.01
     decay: str = "linear"
-    weight_decay: float = 0.0
+    weight_decay: float = 1e-3
     batch_size: int = 1024
     epochs: int = 3
     seed: int = 0

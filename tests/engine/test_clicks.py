@@ -68,7 +68,7 @@ def plain_training(split, config):
 
 
 def test_training_is_what_a_plain_loop_does(split):
-    settings = {"seed": 3, "weight_decay": 1e-3, "batch_size": 200}
+    settings = {"seed": 3, "weight_decay": 1e-2, "batch_size": 200}
     (run,) = train(split, settings)
     expected = plain_training(split, ClickTrainingConfig(**SMALL | settings))
     for (name, value), (_, of_loop) in zip(run.model.named_parameters(), expected.named_parameters(), strict=True):
@@ -255,7 +255,7 @@ def test_configurations_are_checked(options, message):
 
 
 def test_one_spelling_per_configuration():
-    spelled = {"method_parameters": {"lambda_head": 0.1, "lambda_tail": 0.1}, "weight_decay": 0}
+    spelled = {"method_parameters": {"lambda_head": 0.1, "lambda_tail": 0.1}, "weight_decay": 0.001}
     assert ClickTrainingConfig(method="c2al") == ClickTrainingConfig(method="c2al", **spelled)
     assert ClickTrainingConfig(method="c2al").method_parameters == {"lambda_head": 0.1, "lambda_tail": 0.1}
 
