@@ -54,7 +54,9 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 )
 @click.option("--dataset", required=True, help="Name of a data set (see `dslstudy data list`) or path of your own.")
 @click.option(
-    "--split", default=None, help="Ranking: published, iid, popularity-shift or temporal; clicks: temporal or random."
+    "--split",
+    default=None,
+    help="Ranking: published, iid, popularity-shift or temporal; clicks: temporal, per-user or random.",
 )
 @click.option(
     "--backbone",

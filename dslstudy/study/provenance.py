@@ -35,6 +35,7 @@ SHARED_CODE = (
 
 #: the same of click runs; the method's own files, the world or the parser, and the cohorts come on top
 CLICK_CODE = (
+    "c2al/attention.py",
     "c2al/method.py",
     "data/click_columns.py",
     "data/click_logs.py",
@@ -45,6 +46,10 @@ CLICK_CODE = (
     "metrics/normalized_entropy.py",
     "models/fm_attention.py",
 )
+#: rows that are drawn from a world
+CLICK_WORLD = ("data/click_truth.py", "data/click_world.py")
+#: rows that are read from files
+CLICK_FILES = ("data/click_formats.py", "data/formats.py", "data/local.py")
 
 
 @cache
@@ -79,14 +84,23 @@ def code_fingerprint(config: RunConfig | ClickRunConfig) -> str:
 
 def _click_fingerprint(config: ClickRunConfig) -> str:
     spec = registry("clicks").get(config.dataset)
-    files = set(CLICK_CODE) | _imported(method_class(config.method).__module__)
-    if config.axis:
-        files |= {"c2al/cohorts.py"} | ({"c2al/divergences.py"} if config.pair == "discover" else set())
-    files |= {"data/click_world.py"} if spec and spec.generator else {"data/click_formats.py", "data/formats.py"}
-    digest = hashlib.sha256(json.dumps(dict(spec.clicks) if spec else {}, sort_keys=True).encode())
-    for name in sorted(files):
+    declared = json.dumps(dict(spec.clicks) if spec else {}, sort_keys=True)  # label, features and axes
+    digest = hashlib.sha256(declared.encode())
+    for name in click_code(config):
         digest.update(f"{name}\n{_code_of(PACKAGE / name)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def click_code(config: ClickRunConfig) -> list[str]:
+    """The files that a click run's result depends on, below the package."""
+    spec = registry("clicks").get(config.dataset)
+    files = {*CLICK_CODE, *_imported(method_class(config.method).__module__)}
+    files |= set(CLICK_WORLD if spec and spec.generator else CLICK_FILES)
+    if config.axis:
+        files.add("c2al/cohorts.py")
+    if config.pair == "discover":
+        files.add("c2al/divergences.py")
+    return sorted(files)
 
 
 @cache
