@@ -86,7 +86,8 @@ class Engine:
             width = self.task.num_items if by_product else width
         size = first.embedding_size
         values = (self.task.num_users + self.task.num_items) * size
-        return {
+        of_device = {"device_memory_mb": torch.cuda.max_memory_allocated() / 2**20} if kind == "cuda" else {}
+        return of_device | {
             "compiled": self.stack.compile,
             "path": "product" if by_product or first.negative_sampling == "batch" else "gather",
             "product_limit": scores.PRODUCT_LIMIT[kind],

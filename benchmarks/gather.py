@@ -119,6 +119,12 @@ class Gather:
         self.ndcg, self.recall = float(np.mean(ndcg)), float(np.mean(recall))
         return len(users)
 
+    def facts(self) -> dict[str, float]:
+        """Memory of the device, which the process's own does not show."""
+        if self.device.type != "cuda":
+            return {}
+        return {"device_memory_mb": torch.cuda.max_memory_allocated() / 2**20}
+
 
 if __name__ == "__main__":
     main(Gather)
