@@ -140,7 +140,6 @@ def world_grid(profile: Profile) -> dict[str, tuple[Place, Arms]]:
     dials: dict[str, dict[str, Any]] = {
         "contrast 2, tail 20 %": {},
         "no contrast": {"contrast": 0.0},
-        "tail 5 %": {"tail_share": 0.05},
         "cohort in the user's id": {"visibility": "id"},
         "cohort hidden": {"visibility": "hidden"},
         "unequal base rates": {"head_rate": 0.25, "tail_rate": 0.05},
@@ -149,6 +148,7 @@ def world_grid(profile: Profile) -> dict[str, tuple[Place, Arms]]:
         dials |= {
             "contrast 1": {"contrast": 1.0},
             "contrast 4": {"contrast": 4.0},
+            "tail 5 %": {"tail_share": 0.05},
             "noise 20 %": {"noise": 0.2},
             "tail 5 %, head 75 %": {"tail_share": 0.05, "head_share": 0.75},
             "independent cohorts": {"relation": "independent"},
