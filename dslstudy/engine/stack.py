@@ -32,8 +32,9 @@ Validate = Callable[[Tensor, Tensor], Sequence[float]]
 
 #: scores that one part of the stack may hold at a time on a GPU; on a CPU a part is one run
 SCORES_IN_FLIGHT = 2**28
-#: on a CPU a batch is cut into this many shares of examples, whatever the number of cores: sums must not depend on it
-SHARES = 4
+#: on a CPU a batch is cut into shares of examples of at least so many scores, and into so many shares at most,
+#: whatever the number of cores: sums must not depend on it
+SHARE_SCORES, MOST_SHARES = 2**16, 4
 
 
 @dataclass
@@ -404,9 +405,11 @@ class _Inputs:
         return torch.cat(losses, 1), torch.cat(of_positive, 1), torch.cat(of_vectors, 1), total
 
     def _shares(self) -> list[slice]:
-        if self.stack.device.type != "cpu" or self.examples < SHARES:
-            return [slice(0, self.examples)]
-        cuts = [self.examples * i // SHARES for i in range(SHARES + 1)]
+        shares = 1
+        if self.stack.device.type == "cpu":
+            scores = self.examples * self.stack.shared.num_negatives
+            shares = min(max(scores // SHARE_SCORES, 1), MOST_SHARES, self.examples)
+        cuts = [self.examples * i // shares for i in range(shares + 1)]
         return [slice(start, stop) for start, stop in pairwise(cuts)]
 
     def _share(self, share: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -6,29 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from dslstudy.data import load_split
+from dslstudy.engine import stack
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.ranking import Stack, train, training_device
 from dslstudy.engine.sampler import draw_negatives, epoch_order
 from dslstudy.engine.streams import torch_seed
 from dslstudy.errors import InputError
-from dslstudy.metrics.topk import RankingEvaluator
 
 SMALL = {"embedding_size": 8, "num_negatives": 16, "batch_size": 128, "epochs": 6, "evaluate_every": 1, "patience": 6}
 
 
-@pytest.fixture(scope="module")
-def split():
-    return load_split("synthetic-ranking")
-
-
-@pytest.fixture(scope="module")
-def validate(split):
-    evaluator = RankingEvaluator(split.validation.csr(), split.train.csr())
-    return lambda users, items: [metrics.mean()["ndcg@20"] for metrics in evaluator.evaluate(users, items)]
-
-
-def plain_training(interactions, config):
+def plain_training(interactions, config, shares=1):
     """Softmax-loss matrix factorization as a tutorial would write it, with the trainer's stream of random numbers."""
     generator = torch.Generator().manual_seed(torch_seed(config.seed, "start"))
     users = torch.nn.Parameter(torch.randn(interactions.num_users, config.embedding_size, generator=generator))
@@ -39,8 +27,8 @@ def plain_training(interactions, config):
     for epoch in range(1, config.epochs + 1):
         order = epoch_order(len(pairs), config.seed, epoch)
         for step, batch in enumerate(order.split(config.batch_size)):
-            if config.negative_sampling == "example":  # a quarter of the batch at a time
-                cuts = [len(batch) * share // 4 for share in range(5)]
+            if config.negative_sampling == "example":  # a share of the batch at a time
+                cuts = [len(batch) * share // shares for share in range(shares + 1)]
                 drawn = [
                     draw_negatives(
                         interactions.num_items, (stop - start, config.num_negatives), config.seed, (epoch, step, start)
@@ -72,8 +60,10 @@ def plain_training(interactions, config):
 
 
 @pytest.mark.parametrize("score", ["cosine", "inner-product"])
-@pytest.mark.parametrize("sampling", ["example", "batch"])
-def test_training_is_what_a_plain_loop_does(split, score, sampling):
+@pytest.mark.parametrize(("sampling", "shares"), [("example", 1), ("example", 4), ("batch", 3)])
+def test_training_is_what_a_plain_loop_does(split, score, sampling, shares, monkeypatch):
+    monkeypatch.setattr(stack, "SHARE_SCORES", 1 if shares > 1 else 2**20)
+    monkeypatch.setattr(stack, "MOST_SHARES", shares)
     part = split.train.select(np.arange(len(split.train)) % 8 == 0)
     config = TrainingConfig(
         **SMALL
@@ -83,7 +73,7 @@ def test_training_is_what_a_plain_loop_does(split, score, sampling):
     assert run.best_epoch == 1  # a validation that never improves keeps the first
     counter = iter(range(10))
     (run,) = train(part, [config], lambda users, items: [float(next(counter))], progress=False)
-    users, items = plain_training(part, config)
+    users, items = plain_training(part, config, shares)
     if score == "cosine":
         users, items = (torch.nn.functional.normalize(table, dim=1) for table in (users, items))
     torch.testing.assert_close(run.user_table, users, rtol=1e-3, atol=1e-4)
