@@ -22,7 +22,7 @@ _NAMES = {
     "membership": "membership only",
     "mmoe": "MMoE",
     "multi_cohort": "all cohorts",
-    "null": "heads of weight 0",
+    "null": "weightless heads",
     "one_head": "one head",
     "oversampling": "over-sampling",
     "pcgrad": "PCGrad",

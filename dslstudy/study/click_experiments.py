@@ -15,8 +15,10 @@ from dslstudy.study.profiles import Profile
 WEIGHT = 1.0
 #: the same of heads that predict membership alone: an easy label, which they learn from little
 MEMBERSHIP_WEIGHT = 0.1
-#: weights of the sweep; the smallest is the null arm, whose heads exist and teach nothing
-WEIGHTS = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+#: the null arm: heads so light that what they change is chance (with 0 a run is the plain one to the last bit)
+NULL = 0.001
+#: weights of the sweep
+WEIGHTS = (NULL, 0.03, 0.1, 0.3, 1.0, 3.0)
 #: pairs of random cohorts
 RANDOM_PAIRS = (0, 1, 2)
 #: learning rates of the sweep that is run for every arm alike
@@ -129,7 +131,7 @@ def headline(profile: Profile, place: Place) -> Arms:
     return {
         "plain": place.arm(profile),
         "c2al": place.arm(profile, "c2al", weight=WEIGHT),
-        "null": place.arm(profile, "c2al", weight=0.0),
+        "null": place.arm(profile, "c2al", weight=NULL),
         "membership": place.arm(profile, "membership", weight=MEMBERSHIP_WEIGHT),
         "random_pair": place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=RANDOM_PAIRS[0]),
     }
@@ -191,7 +193,7 @@ def weight_sweep(
         place: where.
         method: ``c2al`` or ``membership``, each tuned on validation by itself.
     """
-    weights = (0.0, 0.1, 1.0, 3.0) if profile.name == "quick" and place.worlds else WEIGHTS
+    weights = (NULL, 0.1, 1.0, 3.0) if profile.name == "quick" and place.worlds else WEIGHTS
     weights = weights[::3] if profile.name == "smoke" else weights
     return place.arm(profile), {weight: place.arm(profile, method, weight=weight) for weight in weights}
 

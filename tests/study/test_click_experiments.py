@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from dslstudy.c2al.methods import METHODS
@@ -9,6 +10,7 @@ from dslstudy.study import PROFILES, open_study
 from dslstudy.study import click_experiments as experiments
 from dslstudy.study.click_comparison import compare_clicks
 from dslstudy.study.click_experiments import merchants, public, world
+from dslstudy.study.click_rows import rows_of
 
 SMOKE, QUICK, PAPER = PROFILES["smoke"], PROFILES["quick"], PROFILES["paper"]
 
@@ -39,7 +41,7 @@ def test_arms_are_paired_and_the_baseline_is_shared(profile, place):
         assert keys(rivals[name]) == keys(arms[name])
     plain, sweep = experiments.weight_sweep(profile, here)
     assert keys(plain) == keys(arms["plain"])
-    assert keys(sweep[0.0]) == keys(arms["null"])
+    assert keys(sweep[experiments.NULL]) == keys(arms["null"])
     assert set(METHODS) == {runs[0].method for runs in rivals.values()}
 
 
@@ -92,6 +94,8 @@ def test_every_arm_can_be_named_for_the_background():
 def test_smoke_trains_every_arm_of_every_experiment(study):
     here = world(SMOKE)
     trained = {name: study.obtain(runs) for name, runs in experiments.rivals(SMOKE, here).items()}
+    (weightless,) = study.obtain([here.run("c2al", weight=0.0)])
+    assert np.array_equal(rows_of(weightless).probabilities, rows_of(trained["plain"][0]).probabilities)
     for name, records in trained.items():
         if name != "plain":
             found = compare_clicks(records, trained["plain"], cohorts=trained["c2al"], samples=20)
