@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dslstudy.c2al.cohorts import CohortPair
 from dslstudy.c2al.method import Cohorts, prior_logit, random_stream
 from dslstudy.c2al.methods import METHODS
 from dslstudy.data.click_logs import ClickLog, ClickSplit, Feature
@@ -28,11 +29,7 @@ def split():
 
 @pytest.fixture(scope="module")
 def cohorts(split):
-    found = {}
-    for part in ("train", "validation", "test"):
-        cohort = torch.from_numpy(split.truth.cohorts[part].astype(np.int64))
-        found[part] = Cohorts(cohort == 1, cohort == 2, cohort, 3)
-    return found
+    return CohortPair("cohort", head=(1,), tail=(2,)).cohorts(split)
 
 
 def train(split, *configs, **options):

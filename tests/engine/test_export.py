@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dslstudy.c2al.method import Cohorts
+from dslstudy.c2al.cohorts import CohortPair
 from dslstudy.c2al.methods import METHODS
 from dslstudy.data.click_world import ClickWorld
 from dslstudy.engine.clicks import ClickTrainingConfig, train_clicks
@@ -32,10 +32,7 @@ def split():
 
 @pytest.fixture(scope="module")
 def trained(split):
-    cohorts = {}
-    for part in ("train", "validation", "test"):
-        cohort = torch.from_numpy(split.truth.cohorts[part].astype(np.int64))
-        cohorts[part] = Cohorts(cohort == 1, cohort == 2, cohort, 3)
+    cohorts = CohortPair("cohort", head=(1,), tail=(2,)).cohorts(split)
     configs = [ClickTrainingConfig(**SMALL, method=name) for name in METHODS]
     runs = train_clicks(split, configs, cohorts=cohorts, progress=False)
     return dict(zip(METHODS, (run.model for run in runs), strict=True))
