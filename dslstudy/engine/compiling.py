@@ -14,7 +14,7 @@ import torch
 from dslstudy.errors import InputError
 
 #: compiling takes about half a minute per loss; a run of fewer negatives in all is trained before that is won back
-WORTH_COMPILING = {"cpu": 6_000_000_000, "cuda": 20_000_000_000}
+WORTH_COMPILING = 5_000_000_000
 MODES = ("auto", "always", "never")
 
 
@@ -48,7 +48,7 @@ def decide(mode: str, negatives_scored: int, device: torch.device) -> bool:
     if mode == "always" and not available:
         missing = "a C++ compiler (g++ or clang++)" if device.type == "cpu" else "Triton"
         raise InputError(f"compiling needs {missing}, which is not there; install it, or use --compile auto")
-    return available and (mode == "always" or negatives_scored >= WORTH_COMPILING[device.type])
+    return available and (mode == "always" or negatives_scored >= WORTH_COMPILING)
 
 
 class Compiled:

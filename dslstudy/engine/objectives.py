@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dslstudy import losses
 from dslstudy.engine.compiling import compiled
+from dslstudy.engine.fused import fused_dsl_loss, fused_softmax_loss
 from dslstudy.engine.scores import Batch
 from dslstudy.errors import InputError
 from dslstudy.losses.dsl import READINGS
@@ -29,6 +30,8 @@ class Objective:
         uses_similarity: whether it also takes ``item_similarity (P, B, N)``.
         per_example: whether the loss of an example depends on that example alone, so that shares of a batch may be
             computed apart.
+        fused: the same loss straight from the tables, for GPUs (``dslstudy.engine.fused``), if there is one ...
+        fused_words: ... and the words it is for.
     """
 
     function: Callable[..., Tensor]
@@ -36,6 +39,8 @@ class Objective:
     choices: Mapping[str, Iterable[str]] = field(default_factory=dict)
     uses_similarity: bool = False
     per_example: bool = True
+    fused: Callable[..., Tensor] | None = None
+    fused_words: tuple[str, ...] = ()
 
     def complete(self, given: Hyperparameters) -> dict[str, float | int | str]:
         """Fill in defaults.
@@ -64,17 +69,23 @@ class Objective:
         """The hyperparameters that runs computed together must agree on."""
         return tuple(value for value in self.complete(given).values() if isinstance(value, str))
 
-    def numbers(self, runs: Sequence[Hyperparameters], device: torch.device) -> dict[str, Tensor]:
-        """The hyperparameters that may differ from run to run, as (P,) tensors; whole numbers stay on the CPU."""
+    def numbers(self, runs: Sequence[Hyperparameters], device: torch.device) -> dict[str, Tensor | int]:
+        """The hyperparameters that may differ from run to run, as (P,) tensors.
+
+        Whole numbers decide shapes: they stay on the CPU, and are one number if all runs agree.
+        """
         complete = [self.complete(run) for run in runs]
-        return {
-            name: torch.tensor([run[name] for run in complete], device="cpu" if isinstance(value, int) else device)
-            for name, value in complete[0].items()
-            if not isinstance(value, str)
-        }
+        numbers: dict[str, Tensor | int] = {}
+        for name, value in complete[0].items():
+            values = [run[name] for run in complete]
+            if isinstance(value, int):
+                numbers[name] = value if len(set(values)) == 1 else torch.tensor(values)
+            elif isinstance(value, float):
+                numbers[name] = torch.tensor(values, device=device)
+        return numbers
 
     def __call__(
-        self, batch: Batch, numbers: Mapping[str, Tensor], words: Sequence[str] = (), *, compile: bool = False
+        self, batch: Batch, numbers: Mapping[str, Tensor | int], words: Sequence[str] = (), *, compile: bool = False
     ) -> Tensor:
         """Losses (P, B) of P runs, each with its own numbers.
 
@@ -87,14 +98,9 @@ class Objective:
         keywords = dict(numbers)
         if self.uses_similarity:
             keywords["item_similarity"] = batch.similarity
-        if compile and "slate_size" in keywords:  # a compiled loss knows the shape of its slate
-            sizes = set(keywords["slate_size"].tolist())
-            if len(sizes) == 1:
-                keywords["slate_size"] = sizes.pop()
-            else:
-                compile = False
         function = self._bound(tuple(words))
-        if compile:
+        # a compiled loss must know the shape of its slate
+        if compile and not any(isinstance(self.defaults[n], int) and isinstance(v, Tensor) for n, v in numbers.items()):
             function = compiled(function)
         return function(batch.positive, batch.negatives, mask=batch.mask(), **keywords)
 
@@ -106,7 +112,7 @@ class Objective:
 
 OBJECTIVES: dict[str, Objective] = {
     "bpr": Objective(losses.bpr_loss, {}),
-    "softmax": Objective(losses.softmax_loss, {"temperature": 0.2}),
+    "softmax": Objective(losses.softmax_loss, {"temperature": 0.2}, fused=fused_softmax_loss),
     "bsl": Objective(losses.bsl_loss, {"positive_temperature": 0.2, "temperature": 0.2}),
     "psl": Objective(losses.psl_loss, {"temperature": 0.1, "activation": "relu"}, {"activation": ACTIVATIONS}),
     "dsl": Objective(
@@ -115,5 +121,7 @@ OBJECTIVES: dict[str, Objective] = {
         {"reading": READINGS},
         uses_similarity=True,
         per_example=False,
+        fused=fused_dsl_loss,
+        fused_words=("R1",),
     ),
 }

@@ -108,11 +108,31 @@ class Cells:
         here = self if runs * length == len(self.users) else self.select(examples, runs)
         scores.view(-1).index_fill_(0, here.row * num_items + here.item, -torch.inf)
 
-    def table(self, num_items: int) -> Tensor:
-        """The cells as (B, I) bool."""
-        known = torch.zeros(len(self.users) * num_items, dtype=torch.bool, device=self.users.device)
-        known.index_fill_(0, self.row * num_items + self.item, True)
-        return known.view(len(self.users), num_items)
+    def places_among(self, negatives: Tensor) -> Tensor:
+        """Where the cells lie in the scores of negatives that the batch shares, found among their sorted ids.
+
+        A GPU would have to wait to hear how many there are: there, ``contains`` is the better way.
+
+        Args:
+            negatives: (P, N), with repetitions.
+
+        Returns:
+            (n,) places in the flattened (P, B / P, N).
+        """
+        runs, count = negatives.shape
+        per_run = len(self.users) // runs
+        ordered, order = negatives.sort(dim=1)
+        places = []
+        for run in range(runs):
+            here = self if runs == 1 else self.select(slice(run * per_run, (run + 1) * per_run))
+            left, right = (torch.searchsorted(ordered[run], here.item, right=right) for right in (False, True))
+            found = (right > left).nonzero()[:, 0]
+            times = right[found] - left[found]
+            cell = torch.repeat_interleave(torch.arange(len(found)), times)
+            step = torch.arange(len(cell)) - (times.cumsum(0) - times)[cell]
+            column = order[run][left[found][cell] + step]
+            places.append((run * per_run + here.row[found][cell]) * count + column)
+        return torch.cat(places)
 
     def contains(self, items: Tensor) -> Tensor:
         """Which items are cells of their row, by looking them up among the sorted keys of all interactions.

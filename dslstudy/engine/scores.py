@@ -8,6 +8,8 @@ On a CPU that keeps the work inside the cache, which is worth more than the flop
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,29 +72,62 @@ def scores_by_product(num_items: int, num_negatives: int, device: str) -> bool:
 
 
 def pick_scores(vectors: Tensor, item_table: Tensor, negatives: Tensor, known: Cells | None = None) -> Tensor:
-    """Inner products of each example's vector with its negatives.
+    """Inner products of each example's vector with its own negatives.
 
     Args:
         vectors: (P, B, d).
         item_table: (P, I, d).
-        negatives: (P, B, N), or (P, N) when the batch shares them.
+        negatives: (P, B, N).
         known: the users' training items; where a negative is among them its score becomes -inf.
 
     Returns:
         (P, B, N).
     """
-    if negatives.dim() == 2:
-        scores = vectors @ rows(item_table, negatives).mT
-        if known is None:
-            return scores
-        mask = known.table(item_table.shape[1]).view(*vectors.shape[:2], -1)
-        return scores.masked_fill(mask.gather(2, negatives[:, None].expand_as(scores)), -torch.inf)
     if scores_by_product(item_table.shape[1], negatives.shape[2], vectors.device.type):
         return _ByProduct.apply(vectors, item_table, negatives, known)
     scores = _ByGathering.apply(vectors, item_table, negatives)
     if known is None:
         return scores
     return scores.masked_fill(known.contains(negatives), -torch.inf)
+
+
+def shared_scores(vectors: Tensor, negative_vectors: Tensor, negatives: Tensor, known: Cells | None = None) -> Tensor:
+    """Inner products of each example's vector with the negatives that its batch shares: one matrix product.
+
+    Args:
+        vectors: (P, B, d).
+        negative_vectors: (P, N, d) rows of the item table.
+        negatives: (P, N) which rows they are.
+        known: the users' training items; where a negative is among them its score becomes -inf.
+
+    Returns:
+        (P, B, N).
+    """
+    scores = vectors @ negative_vectors.mT
+    if known is None:
+        return scores
+    if scores.device.type == "cpu":
+        scores.view(-1).index_fill_(0, known.places_among(negatives), -torch.inf)
+        return scores
+    return scores.masked_fill(known.contains(negatives.unsqueeze(1).expand_as(scores)), -torch.inf)
+
+
+@contextmanager
+def tensor_cores(device: torch.device, score: str) -> Iterator[None]:
+    """Let a GPU round the factors of matrix products to TF32 (10 bits of mantissa) while cosines are computed.
+
+    Each factor is then off by at most 2**-11 of itself, so by Cauchy and Schwarz a product of two unit vectors by at
+    most 2**-10 + 2**-22, a thousandth, whatever the embedding size. Inner products have no such bound and stay exact.
+    """
+    if device.type != "cuda" or score != "cosine":
+        yield
+        return
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
 
 
 class _Buffers(threading.local):

@@ -16,11 +16,21 @@ from torch import Tensor
 from dslstudy.data.interactions import Interactions
 from dslstudy.engine.compiling import decide
 from dslstudy.engine.config import TrainingConfig
+from dslstudy.engine.fused import fused_available, fused_fits
 from dslstudy.engine.memory import TooLargeError, is_out_of_memory
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.engine.optimizer import StackedAdam
 from dslstudy.engine.sampler import Cells, Positives, draw_negatives, epoch_order
-from dslstudy.engine.scores import Batch, pick_scores, rows, score_table, score_tables
+from dslstudy.engine.scores import (
+    Batch,
+    pick_scores,
+    rows,
+    score_table,
+    score_tables,
+    scores_by_product,
+    shared_scores,
+    tensor_cores,
+)
 from dslstudy.engine.streams import torch_seed
 from dslstudy.engine.workers import Workers
 from dslstudy.errors import InputError
@@ -111,8 +121,16 @@ class Stack:
         )
         config = self.shared
         self.compile = decide(compile, config.epochs * len(interactions) * config.num_negatives, device)
+        # the fused kernel gathers: it is for item sets too large to be scored whole
+        self.fused = (
+            config.negative_sampling == "example"
+            and not scores_by_product(interactions.num_items, config.num_negatives, device.type)
+            and fused_fits(config.num_negatives, config.embedding_size)
+            and fused_available(device)
+        )
         width = max(interactions.num_items, config.num_negatives)
         self.part_size = 1 if device.type == "cpu" else max(1, SCORES_IN_FLIGHT // (config.batch_size * width))
+        self._settings: dict[tuple[int, int], tuple[tuple[str, ...], dict[str, Tensor | int]]] = {}
         self._reset_loss()
         self.workers = Workers(device).__enter__()
         self._prefetch = ThreadPoolExecutor(1, "dslstudy-prefetch") if device.type == "cuda" else None
@@ -203,7 +221,8 @@ class Stack:
         def of_part(part: slice) -> None:
             self._part(part, tables, gradients, users, items, place)
 
-        self.workers.spread(of_part, self._parts())
+        with tensor_cores(self.device, self.shared.score):
+            self.workers.spread(of_part, self._parts())
         self.examples += users.shape[1]
         with self.workers.all_threads():
             auxiliary = self.backbone.auxiliary_loss(users, items)
@@ -217,6 +236,16 @@ class Stack:
             if outputs:
                 torch.autograd.backward(outputs, weights)
         self.optimizer.step(self.workers.spread)
+
+    def settings_of(self, part: slice) -> tuple[tuple[str, ...], dict[str, Tensor | int]]:
+        """Words and numbers of a part's loss, put on the device once."""
+        place = part.start, part.stop
+        if place not in self._settings:
+            runs = [run.config for run in self.active[part]]
+            objective = OBJECTIVES[runs[0].loss]
+            numbers = objective.numbers([run.loss_parameters for run in runs], self.device)
+            self._settings[place] = objective.words(runs[0].loss_parameters), numbers
+        return self._settings[place]
 
     def _parts(self) -> list[slice]:
         """Slices of runs with one loss, at most ``part_size`` runs each."""
@@ -266,23 +295,37 @@ class Stack:
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Losses (P, B) and the gradients of their means with respect to both tables (P, U, d), (P, I, d)."""
         user_table, item_table = (table.detach()[part].requires_grad_() for table in tables)
-        vectors = score_table(rows(user_table, users), self.shared.score)
-        scored_items = score_table(item_table, self.shared.score)
-        positive_vectors = rows(scored_items, items)
+        score, negatives = self.shared.score, None
+        vectors = score_table(rows(user_table, users), score)
+        if self.shared.negative_sampling == "batch":  # of the items, only a few rows are needed
+            negatives = self.draw(part, place, (self.shared.num_negatives,))
+            source = score_table(rows(item_table, negatives), score)
+            positive_vectors = score_table(rows(item_table, items), score)
+        else:
+            source = score_table(item_table, score)
+            positive_vectors = rows(source, items)
         positive = (vectors * positive_vectors).sum(dim=-1)
         inputs = _Inputs(
             self,
             part,
             place,
             positive_items=items,
+            shared_negatives=negatives,
             positive=positive.detach(),
+            positive_vectors=positive_vectors.detach(),
             vectors=vectors.detach(),
-            scored_items=scored_items.detach(),
+            source=source.detach(),
             cells=self.positives.cells(users.flatten(), place.cells and sum(place.cells[part])),
         )
-        losses, of_positive, of_vectors, of_scored = inputs.losses_and_gradients()
-        outputs, weights = [vectors, scored_items, positive], [of_vectors, of_scored, of_positive]
+        losses, of_positive, of_vectors, of_source = inputs.losses_and_gradients()
+        outputs, weights = [vectors, source, positive], [of_vectors, of_source, of_positive]
         return losses, torch.autograd.grad(outputs, (user_table, item_table), weights)
+
+    def draw(self, part: slice, place: Place, shape: tuple[int, ...], first: int = 0) -> Tensor:
+        """Negatives (P, *shape), each run's from its own stream; ``first``: the first of the examples they are for."""
+        where, num_items = (place.epoch, place.step, first), self.positives.num_items
+        drawn = [draw_negatives(num_items, shape, run.config.seed, where, self.device) for run in self.active[part]]
+        return drawn[0].unsqueeze(0) if len(drawn) == 1 else torch.stack(drawn)
 
     # -- validation, and runs that leave --------------------------------------------------------------------------
 
@@ -316,6 +359,7 @@ class Stack:
             return
         self.active = [self.active[i] for i in staying]
         self.generators = [self.generators[i] for i in staying]
+        self._settings.clear()
         if not staying:
             return
         self.loss_sum = self.loss_sum[list(staying)]
@@ -362,35 +406,34 @@ class _Inputs:
     stack: Stack
     part: slice
     place: Place
-    positive_items: Tensor
-    positive: Tensor
-    vectors: Tensor
-    scored_items: Tensor
+    positive_items: Tensor  # (P, B)
+    shared_negatives: Tensor | None  # (P, N)
+    positive: Tensor  # (P, B)
+    positive_vectors: Tensor  # (P, B, d)
+    vectors: Tensor  # (P, B, d)
+    source: Tensor  # (P, I, d) or, for shared negatives, (P, N, d): what the negatives' scores are products with
     cells: Cells
 
     def __post_init__(self) -> None:
         config = self.stack.shared
-        runs = [run.config for run in self.stack.active[self.part]]
-        self.objective = OBJECTIVES[runs[0].loss]
-        self.words = self.objective.words(runs[0].loss_parameters)
-        self.numbers = self.objective.numbers([run.loss_parameters for run in runs], self.stack.device)
+        self.objective = OBJECTIVES[self.stack.active[self.part.start].config.loss]
+        self.words, self.numbers = self.stack.settings_of(self.part)
         self.examples = self.positive.shape[1]
         # the last batch of an epoch is smaller; compiling for it would not pay
         self.compile = self.stack.compile and self.examples == config.batch_size
-        self.unit_items = None
+        self.unit_source = self.unit_positive = None
         if self.objective.uses_similarity:
-            self.unit_items = (
-                score_table(self.scored_items, "cosine") if config.score != "cosine" else self.scored_items
-            )
-        self.shared_negatives = None
-        if config.negative_sampling == "batch":
-            self.shared_negatives = self._draw((config.num_negatives,))
+            self.unit_source, self.unit_positive = self.source, self.positive_vectors
+            if config.score != "cosine":
+                self.unit_source, self.unit_positive = score_tables(self.source, self.positive_vectors, "cosine")
 
     def losses_and_gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Losses (P, B) and the gradients of their means: of positives, vectors and scored items."""
+        """Losses (P, B) and the gradients of their means: of positives, vectors and source."""
+        if self.stack.fused and self.objective.fused is not None and self.words == self.objective.fused_words:
+            return self._fused()
         spread, shares = self.stack.workers.spread, self._shares()
         if self.objective.per_example:
-            losses, of_positive, of_vectors, of_items = zip(*spread(self._share, shares), strict=True)
+            losses, of_positive, of_vectors, of_source = zip(*spread(self._share, shares), strict=True)
         else:
             batches = spread(self._batch, shares)
             losses, of_positive, of_negatives = self._loss(_joined(batches))
@@ -398,11 +441,24 @@ class _Inputs:
                 lambda i: self._back(batches[i], of_negatives[:, shares[i]].contiguous()), list(range(len(shares)))
             )
             losses, of_positive = (losses,), (of_positive,)
-            of_vectors, of_items = zip(*back, strict=True)
-        total = of_items[0]
-        for of_share in of_items[1:]:
+            of_vectors, of_source = zip(*back, strict=True)
+        total = of_source[0]
+        for of_share in of_source[1:]:
             total = total.add_(of_share)
         return torch.cat(losses, 1), torch.cat(of_positive, 1), torch.cat(of_vectors, 1), total
+
+    def _fused(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The same by the fused kernel, which makes the positives' scores by itself."""
+        vectors, source = self.vectors.requires_grad_(), self.source.requires_grad_()
+        negatives = self.stack.draw(self.part, self.place, (self.examples, self.stack.shared.num_negatives))
+        keywords = dict(self.numbers)
+        if self.unit_source is not None and self.stack.shared.score != "cosine":
+            keywords["item_directions"] = self.unit_source.detach()
+        losses = self.objective.fused(
+            vectors, source, self.positive_items, negatives, mask=~self.cells.contains(negatives), **keywords
+        )
+        gradients = torch.autograd.grad(losses.sum() / self.examples, (vectors, source))
+        return losses.detach(), torch.zeros_like(self.positive), *gradients
 
     def _shares(self) -> list[slice]:
         shares = 1
@@ -418,29 +474,21 @@ class _Inputs:
         return losses, of_positive, *self._back(batch, of_negatives)
 
     def _batch(self, share: slice) -> Batch:
-        """The scores of a share of the examples, with a graph that leads back to its vectors and to the items."""
-        whole = share == slice(0, self.examples)
-        config = self.stack.shared
-        negatives = self.shared_negatives
-        if negatives is None:
-            negatives = self._draw((share.stop - share.start, config.num_negatives), share.start)
-        vectors = self.vectors[:, share].detach().requires_grad_()
-        scored_items = self.scored_items.detach().requires_grad_()
-        scores = pick_scores(
-            vectors, scored_items, negatives, self.cells if whole else self.cells.select(share, len(vectors))
-        )
+        """The scores of a share of the examples, with a graph that leads back to its vectors and to the source."""
+        cells = self.cells
+        if share != slice(0, self.examples):
+            cells = cells.select(share, len(self.vectors))
+        vectors, source = self.vectors[:, share].detach().requires_grad_(), self.source.detach().requires_grad_()
+        if self.shared_negatives is not None:
+            pick, negatives = shared_scores, self.shared_negatives
+        else:
+            shape = (share.stop - share.start, self.stack.shared.num_negatives)
+            pick, negatives = pick_scores, self.stack.draw(self.part, self.place, shape, share.start)
         similarity = None
-        if self.unit_items is not None:
-            positives = rows(self.unit_items, self.positive_items[:, share])
-            similarity = pick_scores(positives, self.unit_items, negatives)
-        return Batch(self.positive[:, share], scores, similarity, (vectors, scored_items))
-
-    def _draw(self, shape: tuple[int, ...], first: int = 0) -> Tensor:
-        """Negatives (P, *shape), each run's from its own stream."""
-        place = (self.place.epoch, self.place.step, first)
-        num_items, device = self.scored_items.shape[1], self.stack.device
-        runs = self.stack.active[self.part]
-        return torch.stack([draw_negatives(num_items, shape, run.config.seed, place, device) for run in runs])
+        if self.unit_source is not None:
+            similarity = pick(self.unit_positive[:, share], self.unit_source, negatives)
+        scores = pick(vectors, source, negatives, cells)
+        return Batch(self.positive[:, share], scores, similarity, (vectors, source))
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Losses (P, b) and the gradients of their sum over B, of positives and negatives."""

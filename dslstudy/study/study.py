@@ -1,5 +1,7 @@
 """A study: asks for runs by configuration, trains what is missing, keeps what was trained."""
 
+import hashlib
+import json
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from dslstudy.data import Split, load_split
 from dslstudy.data.click_logs import ClickSplit
 from dslstudy.data.fetch import replacing
 from dslstudy.data.registry import registry
+from dslstudy.engine.checkpoint import Checkpoint
 from dslstudy.engine.ranking import TrainedRun, train, training_device
 from dslstudy.errors import InputError
 from dslstudy.metrics.topk import RankingEvaluator, RankingMetrics
@@ -30,8 +33,8 @@ from dslstudy.study.provenance import code_commit, code_fingerprint, environment
 from dslstudy.study.store import AnyConfig, Record, RunStore, committed_store, read_record, user_store
 
 SELECTION_METRIC = "ndcg@20"
-#: runs trained together on a GPU; on the CPU one at a time, so that a kill loses one run at most
-GPU_STACK = 64
+#: runs trained together at most; they share a checkpoint, so a kill loses a minute, not a stack
+GPU_STACK, CPU_STACK = 64, 16
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ class Study:
                 f"{len(refused)} of {len(wanted)} runs have no record and profile {self.profile.name!r} does not train"
                 f" on {refused[0].dataset} (first: {refused[0].title}); use --profile paper, or dslstudy run"
             )
-        size = GPU_STACK if self.device.startswith("cuda") else 1
+        size = GPU_STACK if self.device.startswith("cuda") else CPU_STACK
         bar = tqdm(total=len(missing), desc=description, unit="run", disable=not (self.progress and missing))
         with bar:
             for stack in _stacks(missing, size):
@@ -185,12 +188,14 @@ class Study:
         validation, test = evaluators(split, self.device)
         if configs[0].is_baseline:
             return [self._baseline(config, split, validation, test) for config in configs]
+        checkpoint = self._checkpoint(configs, split)
         runs = train(
             split.train,
             configs,
             lambda users, items: [m.mean()[SELECTION_METRIC] for m in validation.evaluate(users, items)],
             device=self.device,
             progress=self.progress,
+            checkpoint=checkpoint,
         )
         models, diverged = [], []
         for config, run in zip(configs, runs, strict=True):
@@ -202,12 +207,20 @@ class Study:
                 config, split, validation.evaluate(*tables)[0], test.evaluate(*tables)[0], run, len(configs)
             )
             models.append(TrainedModel(record, split, run.user_table.numpy(), run.item_table.numpy()))
+        checkpoint.remove()
         if diverged:
             raise InputError(
                 f"training diverged before its first validation: {diverged[0].title}, learning rate"
                 f" {diverged[0].learning_rate}; lower it or raise the temperature"
             )
         return models
+
+    def _checkpoint(self, configs: Sequence[RunConfig], split: Split) -> Checkpoint:
+        """Where the states of a stack lie while it is trained: one file per set of runs, beside the records."""
+        runs = hashlib.sha256("".join(config.key for config in configs).encode()).hexdigest()[:16]
+        code = sorted({code_fingerprint(config) for config in configs})
+        identity = json.dumps([code, split.fingerprint, self.device, torch.__version__])
+        return Checkpoint(self.store.root / "in-flight" / f"{runs}.pt", identity)
 
     def _baseline(
         self, config: RunConfig, split: Split, validation: RankingEvaluator, test: RankingEvaluator

@@ -123,7 +123,7 @@ from dslstudy.engine import ranking
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.memory import _address_space
 split = load_split("synthetic-ranking")
-settings = dict(embedding_size=4096, num_negatives=8, batch_size=64, epochs=1)
+settings = dict(embedding_size=4096, num_negatives=8, batch_size=500, epochs=1)
 configs = [TrainingConfig(**settings, seed=seed) for seed in range(12)]
 validate = lambda users, items: [0.0] * len(users)
 ranking.train(split.train, configs[:1], validate, progress=False)

@@ -6,7 +6,7 @@ import torch
 from dslstudy.data.interactions import Interactions
 from dslstudy.engine import scores
 from dslstudy.engine.sampler import Positives
-from dslstudy.engine.scores import pick_scores, rows, score_tables
+from dslstudy.engine.scores import pick_scores, rows, score_tables, shared_scores, tensor_cores
 
 P, B, N, ITEMS, D = 2, 5, 6, 8, 3
 
@@ -40,7 +40,7 @@ def test_picked_scores_and_gradients(tables, way, block, monkeypatch):
     monkeypatch.setattr(scores, "_blocks", in_blocks_of(3 if block == 1 else B))
     if way == "shared":
         negatives = negatives[:, 0]
-    picked, expected = pick_scores(vectors, items, negatives), by_loops(vectors, items, negatives)
+    picked, expected = pick(way, vectors, items, negatives), by_loops(vectors, items, negatives)
     torch.testing.assert_close(picked, expected)
     weights = torch.randn(picked.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     for ours, theirs in zip(
@@ -49,6 +49,12 @@ def test_picked_scores_and_gradients(tables, way, block, monkeypatch):
         strict=True,
     ):
         torch.testing.assert_close(ours, theirs)
+
+
+def pick(way, vectors, items, negatives, known=None):
+    if way == "shared":
+        return shared_scores(vectors, rows(items, negatives), negatives, known)
+    return pick_scores(vectors, items, negatives, known)
 
 
 def in_blocks_of(size):
@@ -66,8 +72,8 @@ def test_training_items_are_masked_in_every_way(tables, way, block, monkeypatch)
     positives = Positives(Interactions.with_ids(array[:, 0], array[:, 1], num_users=4, num_items=ITEMS))
     users = torch.tensor([[0, 2, 1, 3, 0], [2, 2, 3, 1, 0]])
     sampled = negatives[:, 0] if way == "shared" else negatives
-    picked = pick_scores(vectors, items, sampled, positives.cells(users.flatten()))
-    plain = pick_scores(vectors, items, sampled)
+    picked = pick(way, vectors, items, sampled, positives.cells(users.flatten()))
+    plain = pick(way, vectors, items, sampled)
     masked = 0
     for p in range(P):
         for b in range(B):
@@ -94,3 +100,23 @@ def test_cosine_tables_have_unit_rows(tables):
     for table in score_tables(vectors, items, "cosine"):
         torch.testing.assert_close(table.norm(dim=-1), torch.ones(table.shape[:-1], dtype=torch.float64))
     assert score_tables(vectors, items, "inner-product")[0] is vectors
+
+
+def test_the_stated_tolerance_of_tensor_cores():
+    """TF32 keeps 10 bits of mantissa: cosines of vectors rounded so are off by less than a thousandth."""
+    generator = torch.Generator().manual_seed(0)
+    for size in (2, 64, 512):
+        users, items = score_tables(*(torch.randn(1, 500, size, generator=generator) for _ in range(2)), "cosine")
+        rounded = [((t.view(torch.int32) + 0x1000) & ~0x1FFF).view(torch.float32) for t in (users, items)]
+        assert not torch.equal(rounded[0], users)
+        error = rounded[0].double() @ rounded[1].double().mT - users.double() @ items.double().mT
+        assert 0 < error.abs().max() < 2**-10 + 2**-22
+    before = torch.backends.cuda.matmul.allow_tf32
+    for device, score, allowed in (
+        ("cuda", "cosine", True),
+        ("cuda", "inner-product", before),
+        ("cpu", "cosine", before),
+    ):
+        with tensor_cores(torch.device(device), score):
+            assert torch.backends.cuda.matmul.allow_tf32 == allowed
+        assert torch.backends.cuda.matmul.allow_tf32 == before

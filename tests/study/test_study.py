@@ -2,6 +2,8 @@
 
 import pytest
 
+from dslstudy.engine.checkpoint import Checkpoint
+from dslstudy.engine.ranking import Stack
 from dslstudy.errors import InputError
 from dslstudy.study import RunConfig, get_profile, open_study, with_settings
 from dslstudy.study.study import _stacks
@@ -38,6 +40,30 @@ def test_a_diverging_run_is_an_error_that_names_it(study):
         study.obtain([good, bad])
     assert study.find(good) is not None
     assert study.find(bad) is None
+
+
+def test_a_killed_sweep_goes_on_from_its_checkpoint(study, tmp_path, monkeypatch):
+    configs = [RunConfig(**TINY, seed=seed) for seed in range(3)]
+    whole = open_study("smoke", store=tmp_path / "other", progress=False).obtain(configs)
+    plain, epochs = Stack.epoch, []
+
+    def epoch(self):
+        epochs.append(self.epoch_number + 1)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        plain(self)
+
+    monkeypatch.setattr(Stack, "epoch", epoch)
+    monkeypatch.setattr(Checkpoint, "due", True)
+    with pytest.raises(KeyboardInterrupt):
+        study.obtain(configs)
+    assert len(list((tmp_path / "store" / "in-flight").iterdir())) == 1
+    again = study.obtain(configs)
+    assert epochs == [1, 2, 3, 3, 4]
+    for one, other in zip(again, whole, strict=True):
+        assert (one.history, one.test, one.validation) == (other.history, other.test, other.validation)
+        assert (one.per_user("ndcg@20") == other.per_user("ndcg@20")).all()
+    assert not list((tmp_path / "store" / "in-flight").iterdir())
 
 
 def test_stacks_hold_what_can_be_trained_together():
