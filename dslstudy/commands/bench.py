@@ -58,7 +58,7 @@ class Bench:
 
         from dslstudy.study.benchmarks import BenchmarkRecord, code_description, machine
 
-        described = machine(self.device, self.threads)
+        described, code = machine(self.device, self.threads), code_description()
         for contender in plan.contenders:
             self._interpreter(contender)
         trials: dict[str, list[dict[str, Any]]] = {contender.name: [] for contender in plan.contenders}
@@ -90,7 +90,7 @@ class Bench:
             limits=plan.limits,
             ceilings=ceilings,
             environment=described,
-            code=code_description(),
+            code=code,
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
         )
 
