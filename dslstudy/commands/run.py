@@ -77,6 +77,9 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 )
 @click.option("--seed", default=0, show_default=True, type=int, help="Of initialisation, order and negatives.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
+@click.option(
+    "--compile", "compile_", default="auto", show_default=True, help="The loss: auto (long runs), always, never."
+)
 @click.option("--store", default=None, metavar="FOLDER", help="Where the record goes.  [default: the user's cache]")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as one JSON object on standard output.")
 @click.option("--force", is_flag=True, help="Train even if a fresh record is there.")
@@ -91,6 +94,7 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
     settings: tuple[str, ...],
     seed: int,
     device: str,
+    compile_: str,
     store: str | None,
     as_json: bool,
     force: bool,
@@ -113,7 +117,7 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
         config = _click_run(values, split, method, parse_settings(settings))
     from dslstudy.study import open_study
 
-    study = open_study("paper", store=store, device=device, progress=not quiet)
+    study = open_study("paper", store=store, device=device, progress=not quiet, compile=compile_)
     record = study.retrain(config) if force else study.obtain([config])[0]
     click.echo(json.dumps(record.to_dict() | {"path": str(record.path)}) if as_json else _report(record))
 

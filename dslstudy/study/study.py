@@ -62,16 +62,24 @@ class Study:
         store: where new records go; this machine's user store by default.
         device: ``cpu``, ``cuda`` or ``auto``.
         progress: show progress bars on standard error.
+        compile: ``auto``, ``always`` or ``never``: whether losses are compiled.
     """
 
     def __init__(
-        self, profile: Profile, *, store: RunStore | None = None, device: str = "cpu", progress: bool = True
+        self,
+        profile: Profile,
+        *,
+        store: RunStore | None = None,
+        device: str = "cpu",
+        progress: bool = True,
+        compile: str = "auto",
     ) -> None:
         self.profile = profile
         self.store = store or user_store()
         self.committed = committed_store()
         self.device = str(training_device(device))
         self.progress = progress
+        self.compile = compile
 
     def find(self, config: AnyConfig) -> Record | None:
         """The record of a run without training anything: a fresh one if there is one, else a committed stale one."""
@@ -195,6 +203,7 @@ class Study:
             lambda users, items: [m.mean()[SELECTION_METRIC] for m in validation.evaluate(users, items)],
             device=self.device,
             progress=self.progress,
+            compile=self.compile,
             checkpoint=checkpoint,
         )
         models, diverged = [], []
@@ -219,7 +228,7 @@ class Study:
         """Where the states of a stack lie while it is trained: one file per set of runs, beside the records."""
         runs = hashlib.sha256("".join(config.key for config in configs).encode()).hexdigest()[:16]
         code = sorted({code_fingerprint(config) for config in configs})
-        identity = json.dumps([code, split.fingerprint, self.device, torch.__version__])
+        identity = json.dumps([code, split.fingerprint, self.device, self.compile, torch.__version__])
         return Checkpoint(self.store.root / "in-flight" / f"{runs}.pt", identity)
 
     def _baseline(
@@ -275,7 +284,12 @@ class Study:
 
 
 def open_study(
-    profile: str = "quick", *, store: Path | str | None = None, device: str = "cpu", progress: bool = True
+    profile: str = "quick",
+    *,
+    store: Path | str | None = None,
+    device: str = "cpu",
+    progress: bool = True,
+    compile: str = "auto",
 ) -> Study:
     """The way into the study for notebooks and the command line.
 
@@ -284,12 +298,13 @@ def open_study(
         store: folder for new records; this machine's user store by default.
         device: ``cpu``, ``cuda`` or ``auto``.
         progress: show progress bars on standard error.
+        compile: ``auto`` compiles the losses of long runs where there is a compiler, ``always``, ``never``.
 
     Raises:
         InputError: unknown profile or device.
     """
     chosen = None if store is None else RunStore(store)
-    return Study(get_profile(profile), store=chosen, device=device, progress=progress)
+    return Study(get_profile(profile), store=chosen, device=device, progress=progress, compile=compile)
 
 
 def split_of(config: RunConfig) -> Split:
