@@ -102,7 +102,7 @@ class Objective:
         # a compiled loss must know the shape of its slate
         if compile and not any(isinstance(self.defaults[n], int) and isinstance(v, Tensor) for n, v in numbers.items()):
             function = compiled(function)
-        return function(batch.positive, batch.negatives, mask=batch.mask(), **keywords)
+        return function(batch.positive, batch.negatives, mask=batch.mask, **keywords)
 
     @cache  # noqa: B019 - objectives are few and live as long as the process
     def _bound(self, words: tuple[str, ...]) -> Callable[..., Tensor]:

@@ -42,18 +42,16 @@ class Batch:
     Attributes:
         positive: (P, B) scores of the positives.
         negatives: (P, B, N) scores of the sampled negatives, -inf where one is a training item of the user.
+        mask: (P, B, N) bool, True where the negative is none of the user's training items.
         similarity: (P, B, N) cosine of each positive with its negatives, for losses that use it.
         sources: what the negatives' scores were computed from, for their gradient.
     """
 
     positive: Tensor
     negatives: Tensor
+    mask: Tensor
     similarity: Tensor | None = None
     sources: tuple[Tensor, ...] = ()
-
-    def mask(self) -> Tensor:
-        """(P, B, N) bool, True where the negative is none of the user's training items."""
-        return self.negatives.detach() > -torch.inf
 
 
 def rows(table: Tensor, index: Tensor) -> Tensor:

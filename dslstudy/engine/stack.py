@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import isfinite
+from threading import Lock
 from typing import Any
 
 import torch
@@ -130,6 +131,8 @@ class Stack:
         )
         width = max(interactions.num_items, config.num_negatives)
         self.part_size = 1 if device.type == "cpu" else max(1, SCORES_IN_FLIGHT // (config.batch_size * width))
+        self._of_step: dict[tuple[object, ...], Future[Any]] = {}
+        self._step_lock = Lock()
         self._settings: dict[tuple[int, int], tuple[tuple[str, ...], dict[str, Tensor | int]]] = {}
         self._reset_loss()
         self.workers = Workers(device).__enter__()
@@ -223,6 +226,7 @@ class Stack:
 
         with tensor_cores(self.device, self.shared.score):
             self.workers.spread(of_part, self._parts())
+        self._of_step.clear()
         self.examples += users.shape[1]
         with self.workers.all_threads():
             auxiliary = self.backbone.auxiliary_loss(users, items)
@@ -315,16 +319,55 @@ class Stack:
             positive_vectors=positive_vectors.detach(),
             vectors=vectors.detach(),
             source=source.detach(),
-            cells=self.positives.cells(users.flatten(), place.cells and sum(place.cells[part])),
+            cells=self.cells(part, users, place),
         )
         losses, of_positive, of_vectors, of_source = inputs.losses_and_gradients()
         outputs, weights = [vectors, source, positive], [of_vectors, of_source, of_positive]
         return losses, torch.autograd.grad(outputs, (user_table, item_table), weights)
 
+    def _once(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
+        """What several runs of a step need and one of them makes: runs of one seed see the same batches."""
+        with self._step_lock:
+            future = self._of_step.get(key)
+            made_here = future is None
+            if made_here:
+                future = self._of_step[key] = Future()
+        if made_here:
+            try:
+                future.set_result(make())
+            except BaseException as error:
+                future.set_exception(error)
+                with self._step_lock:
+                    del self._of_step[key]  # when there is more memory it may be tried again
+        return future.result()
+
+    def cells(self, part: slice, users: Tensor, place: Place) -> Cells:
+        """The training items of the users (P, B) of a part."""
+        total = place.cells and sum(place.cells[part])
+        return self._once(("cells", *self._seeds(part)), lambda: self.positives.cells(users.flatten(), total))
+
+    def cells_of_share(self, part: slice, cells: Cells, share: slice) -> Cells:
+        """Those of a share of the examples."""
+        key = ("cells", *self._seeds(part), share.start, share.stop)
+        return self._once(key, lambda: cells.select(share, part.stop - part.start))
+
+    def mask(self, part: slice, share: slice, scores: Tensor) -> Tensor:
+        """Which of a share's scores (P, b, N) are of real negatives."""
+        return self._once(("mask", *self._seeds(part), share.start, share.stop), lambda: scores.detach() > -torch.inf)
+
+    def _seeds(self, part: slice) -> tuple[int, ...]:
+        return tuple(run.config.seed for run in self.active[part])
+
     def draw(self, part: slice, place: Place, shape: tuple[int, ...], first: int = 0) -> Tensor:
         """Negatives (P, *shape), each run's from its own stream; ``first``: the first of the examples they are for."""
         where, num_items = (place.epoch, place.step, first), self.positives.num_items
-        drawn = [draw_negatives(num_items, shape, run.config.seed, where, self.device) for run in self.active[part]]
+        drawn = [
+            self._once(
+                ("negatives", run.config.seed, *where),
+                lambda seed=run.config.seed: draw_negatives(num_items, shape, seed, where, self.device),
+            )
+            for run in self.active[part]
+        ]
         return drawn[0].unsqueeze(0) if len(drawn) == 1 else torch.stack(drawn)
 
     # -- validation, and runs that leave --------------------------------------------------------------------------
@@ -477,7 +520,7 @@ class _Inputs:
         """The scores of a share of the examples, with a graph that leads back to its vectors and to the source."""
         cells = self.cells
         if share != slice(0, self.examples):
-            cells = cells.select(share, len(self.vectors))
+            cells = self.stack.cells_of_share(self.part, cells, share)
         vectors, source = self.vectors[:, share].detach().requires_grad_(), self.source.detach().requires_grad_()
         if self.shared_negatives is not None:
             pick, negatives = shared_scores, self.shared_negatives
@@ -488,12 +531,16 @@ class _Inputs:
         if self.unit_source is not None:
             similarity = pick(self.unit_positive[:, share], self.unit_source, negatives)
         scores = pick(vectors, source, negatives, cells)
-        return Batch(self.positive[:, share], scores, similarity, (vectors, source))
+        mask = self.stack.mask(self.part, share, scores)
+        return Batch(self.positive[:, share], scores, mask, similarity, (vectors, source))
 
     def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """Losses (P, b) and the gradients of their sum over B, of positives and negatives."""
         batch = Batch(
-            batch.positive.detach().requires_grad_(), batch.negatives.detach().requires_grad_(), batch.similarity
+            batch.positive.detach().requires_grad_(),
+            batch.negatives.detach().requires_grad_(),
+            batch.mask,
+            batch.similarity,
         )
         with unchecked():  # validate() looks for losses that are not finite, once per validation
             losses = self.objective(batch, self.numbers, self.words, compile=self.compile)
@@ -513,6 +560,7 @@ def _joined(batches: Sequence[Batch]) -> Batch:
     return Batch(
         torch.cat([batch.positive for batch in batches], dim=1),
         torch.cat([batch.negatives.detach() for batch in batches], dim=1),
+        torch.cat([batch.mask for batch in batches], dim=1),
         similarity,
     )
 
