@@ -78,7 +78,7 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
 @click.option("--seed", default=0, show_default=True, type=int, help="Of initialisation, order and negatives.")
 @click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
 @click.option(
-    "--compile", "compile_", default="auto", show_default=True, help="The loss: auto (long runs), always, never."
+    "--compile", "compile_", default="auto", show_default=True, help="Compile losses: auto (if long), always, never."
 )
 @click.option("--store", default=None, metavar="FOLDER", help="Where the record goes.  [default: the user's cache]")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as one JSON object on standard output.")
