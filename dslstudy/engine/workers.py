@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TypeVar
+from typing import Any
 
 import torch
-
-In = TypeVar("In")
-Out = TypeVar("Out")
 
 _here = threading.local()
 
@@ -43,7 +40,7 @@ class Workers:
             self._pool = None
             torch.set_num_threads(self.threads)
 
-    def spread(self, function: Callable[[In], Out], inputs: Iterable[In]) -> list[Out]:
+    def spread(self, function: Callable[[Any], Any], inputs: Iterable[Any]) -> list[Any]:
         """``[function(x) for x in inputs]``, at the same time. A call from within a worker stays in that worker."""
         inputs = list(inputs)
         if self._pool is None or len(inputs) < 2 or getattr(_here, "is_worker", False):
