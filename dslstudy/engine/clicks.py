@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from dslstudy.c2al.method import Batch, Cohorts, Context, Method, prior_logit, random_stream
 from dslstudy.c2al.methods import make_method
 from dslstudy.data.click_logs import ClickLog, ClickSplit
-from dslstudy.engine.config import require_number, require_one_of
+from dslstudy.engine.config import require_count, require_number, require_one_of, require_seed
 from dslstudy.engine.ranking import training_device
 from dslstudy.errors import InputError
 from dslstudy.models.fm_attention import FORMS, FMAttention
@@ -78,14 +78,10 @@ class ClickTrainingConfig:
         require_one_of("form", self.form, FORMS)
         require_one_of("decay", self.decay, DECAYS)
         for name in ("embedding_size", "attention_size", "hidden", "layers", "batch_size", "epochs"):
-            value = getattr(self, name)
-            require_number(name, value, at_least=1)
-            if not isinstance(value, int):
-                raise InputError(f"{name} must be a whole number, got {value}")
+            require_count(name, getattr(self, name))
         require_number("learning_rate", self.learning_rate, above=0)
         require_number("weight_decay", self.weight_decay, at_least=0)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise InputError(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
+        require_seed(self.seed)
         object.__setattr__(self, "learning_rate", float(self.learning_rate))
         object.__setattr__(self, "weight_decay", float(self.weight_decay))
         # one spelling per run: a default given or left out must give the same configuration

@@ -42,6 +42,27 @@ def require_number(name: str, value: object, *, above: float | None = None, at_l
         raise InputError(f"{name} must be at least {at_least}, got {value}")
 
 
+def require_count(name: str, value: object) -> None:
+    """Refuse what is no whole number of at least one.
+
+    Raises:
+        InputError: it is not.
+    """
+    require_number(name, value, at_least=1)
+    if not isinstance(value, int):
+        raise InputError(f"{name} must be a whole number, got {value}")
+
+
+def require_seed(seed: object) -> None:
+    """Refuse what cannot seed a run.
+
+    Raises:
+        InputError: with the range.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """One run of the ranking trainer.
@@ -90,14 +111,10 @@ class TrainingConfig:
         require_one_of("loss", self.loss, OBJECTIVES)
         require_one_of("negative sampling", self.negative_sampling, NEGATIVE_SAMPLING)
         for name in ("embedding_size", "batch_size", "num_negatives", "epochs", "evaluate_every", "patience"):
-            value = getattr(self, name)
-            require_number(name, value, at_least=1)
-            if not isinstance(value, int):
-                raise InputError(f"{name} must be a whole number, got {value}")
+            require_count(name, getattr(self, name))
         require_number("learning_rate", self.learning_rate, above=0)
         require_number("weight_decay", self.weight_decay, at_least=0)
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
-            raise InputError(f"seed must be a whole number from 0 to 2**63 - 1, got {self.seed!r}")
+        require_seed(self.seed)
         # one spelling per run: 1 and 1.0, a default given or left out, must give the same configuration
         complete = OBJECTIVES[self.loss].complete(self.loss_parameters)
         for name, value in complete.items():
