@@ -74,9 +74,7 @@ def train(
     check_stack(configs)
     where = training_device(device)
     runs = [TrainedRun(config) for config in configs]
-    saved = (
-        {} if checkpoint is None else {key: checkpoint.runs[key] for key in map(_key, runs) if key in checkpoint.runs}
-    )
+    saved = {} if checkpoint is None else checkpoint.runs
     for run in runs:
         _recall(run, saved.get(_key(run)))
     shared = configs[0]
@@ -99,11 +97,10 @@ def train(
             continue
         if where.type == "cuda":
             torch.cuda.empty_cache()
-        saved = {} if checkpoint is None else checkpoint.runs
         for run in stack:  # back to the last checkpoint, or to the start
             run.__init__(run.config)
             _recall(run, saved.get(_key(run)))
-        todo = [half for half in halves if half] + todo
+        todo = [*halves, *todo]
     return runs
 
 
@@ -151,9 +148,7 @@ def _train_stack(
 
 def _states(runs: Sequence[TrainedRun], stack: Stack) -> dict[str, dict]:
     """What the checkpoint keeps: of runs in flight everything, of the others what they leave behind."""
-    in_flight = {
-        id(run): state for run, state in zip(stack.active, stack.states() if stack.active else [], strict=True)
-    }
+    in_flight = dict(zip(map(id, stack.active), stack.states(), strict=True))
     names = ("user_table", "item_table", "history", "best_epoch", "seconds", "diverged")
     return {
         _key(run): in_flight.get(id(run), {"finished": True}) | {name: getattr(run, name) for name in names}

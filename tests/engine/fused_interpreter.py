@@ -256,20 +256,21 @@ def test_training_with_the_kernel_is_training_without_it(score, monkeypatch):
     from dslstudy.data import load_split
     from dslstudy.engine import scores
     from dslstudy.engine.config import TrainingConfig
-    from dslstudy.engine.ranking import Stack, train
+    from dslstudy.engine.ranking import train
+    from dslstudy.engine.stack import _Inputs
 
     train_part = load_split("synthetic-ranking").train.select(range(0, 2800, 100))
     shared = {"embedding_size": 8, "num_negatives": 6, "batch_size": 16, "epochs": 1, "score": score}
     configs = [TrainingConfig(**shared, loss=loss, seed=seed) for loss in ("softmax", "dsl") for seed in (0, 1)]
     monkeypatch.setitem(scores.PRODUCT_LIMIT, DEVICE, 0)
-    used, method = [], Stack._losses_and_gradients
-    monkeypatch.setattr(Stack, "_losses_and_gradients", lambda self, *a: used.append(self.fused) or method(self, *a))
+    used, method = [], _Inputs._fused
+    monkeypatch.setattr(_Inputs, "_fused", lambda self: used.append(self.stack.shared.loss) or method(self))
     fused_runs, plain_runs = [], []
     for runs, available in ((fused_runs, True), (plain_runs, False)):
         monkeypatch.setattr("dslstudy.engine.stack.fused_available", lambda device, answer=available: answer)
         runs += train(train_part, configs, lambda u, i: [0.0] * len(u), device=DEVICE, progress=False)
-    assert True in used
-    assert False in used
+        steps = 2 * len(configs)  # two batches of every run
+        assert len(used) == steps  # each of them when there is a kernel, and none afterwards
     for one, other in zip(fused_runs, plain_runs, strict=True):
         assert one.history[0]["loss"] == pytest.approx(other.history[0]["loss"], rel=1e-4)
         torch.testing.assert_close(one.item_table, other.item_table, rtol=1e-2, atol=1e-2)
