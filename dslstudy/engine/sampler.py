@@ -156,7 +156,13 @@ def epoch_order(num_interactions: int, seed: int, epoch: int) -> Tensor:
 
 
 def draw_negatives(
-    num_items: int, shape: Sequence[int], seed: int, place: Sequence[int] = (), device: torch.device | str = "cpu"
+    num_items: int,
+    shape: Sequence[int],
+    seed: int,
+    place: Sequence[int] = (),
+    device: torch.device | str = "cpu",
+    *,
+    purpose: str = "negatives",
 ) -> Tensor:
     """Draw items uniformly with replacement. Accidental positives are still among them.
 
@@ -166,12 +172,13 @@ def draw_negatives(
         seed: of the run.
         place: where in the run they are used (epoch, step, share of the batch): another place, other numbers.
         device: where they are drawn; a GPU draws other numbers than a CPU.
+        purpose: what they are for, one of ``streams.PURPOSES``.
 
     Returns:
         (*shape) int64.
     """
     device = torch.device(device)
     if device.type == "cpu":
-        return uniform_items(num_items, shape, place_seed(seed, "negatives", *place))
-    generator = torch.Generator(device).manual_seed(torch_seed(seed, "negatives", *place))
+        return uniform_items(num_items, shape, place_seed(seed, purpose, *place))
+    generator = torch.Generator(device).manual_seed(torch_seed(seed, purpose, *place))
     return torch.randint(num_items, tuple(shape), generator=generator, device=device)

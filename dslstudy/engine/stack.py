@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from math import isfinite
 from threading import Lock
 from typing import Any
@@ -15,37 +15,28 @@ import torch
 from torch import Tensor
 
 from dslstudy.data.interactions import Interactions
+from dslstudy.engine.companions.companion import Companion
 from dslstudy.engine.compiling import decide
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.fused import fused_available, fused_fits
 from dslstudy.engine.memory import TooLargeError, is_out_of_memory
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.engine.optimizer import StackedAdam
+from dslstudy.engine.part import Part
 from dslstudy.engine.sampler import Cells, Positives, draw_negatives, epoch_order
-from dslstudy.engine.scores import (
-    Batch,
-    pick_scores,
-    rows,
-    score_table,
-    score_tables,
-    scores_by_product,
-    shared_scores,
-    tensor_cores,
-)
+from dslstudy.engine.scores import rows, score_table, score_tables, scores_by_product, tensor_cores
 from dslstudy.engine.streams import torch_seed
 from dslstudy.engine.workers import Workers
 from dslstudy.errors import InputError
-from dslstudy.losses import unchecked
 from dslstudy.models import model_class
 
 #: called with the score tables (R, U, d) and (R, I, d) of the runs in flight; returns one value per run, more is better
 Validate = Callable[[Tensor, Tensor], Sequence[float]]
+#: a loss and the hyperparameters that runs computed together agree on
+Kind = tuple[str | int, ...]
 
 #: scores that one part of the stack may hold at a time on a GPU; on a CPU a part is one run
 SCORES_IN_FLIGHT = 2**28
-#: on a CPU a batch is cut into shares of examples of at least so many scores, and into so many shares at most,
-#: whatever the number of cores: sums must not depend on it
-SHARE_SCORES, MOST_SHARES = 2**16, 4
 
 
 @dataclass
@@ -102,7 +93,7 @@ class Stack:
     ) -> None:
         self.device, self.shared, self.epoch_number = device, runs[0].config, 0
         # runs of one loss stand together, so that a part is a slice
-        self.active = sorted(runs, key=lambda run: _kind(run.config))
+        self.active = sorted(runs, key=_kind_of)
         self.positives = Positives(interactions, device)
         self.generators = [
             torch.Generator(device).manual_seed(torch_seed(run.config.seed, "start")) for run in self.active
@@ -120,6 +111,7 @@ class Stack:
             [run.config.learning_rate for run in self.active],
             [run.config.weight_decay for run in self.active],
         )
+        self.companions = {kind: self._companion(kind) for kind in dict.fromkeys(map(_kind_of, self.active))}
         config = self.shared
         self.compile = decide(compile, config.epochs * len(interactions) * config.num_negatives, device)
         # the fused kernel gathers: it is for item sets too large to be scored whole
@@ -133,6 +125,7 @@ class Stack:
         self.part_size = 1 if device.type == "cpu" else max(1, SCORES_IN_FLIGHT // (config.batch_size * width))
         self._of_step: dict[tuple[object, ...], Future[Any]] = {}
         self._step_lock = Lock()
+        self._of_variables: dict[Kind, list[Tensor]] = {}
         self._settings: dict[tuple[int, int], tuple[tuple[str, ...], dict[str, Tensor | int]]] = {}
         self._reset_loss()
         self.workers = Workers(device).__enter__()
@@ -183,6 +176,7 @@ class Stack:
         self.epoch_number += 1
         for run, generator in zip(self.active, self.generators, strict=True):
             generator.manual_seed(torch_seed(run.config.seed, "noise", self.epoch_number))
+        self._start_companions()
         order = self._orders()
         batches = order.split(self.shared.batch_size, dim=1)
         cells = None
@@ -224,6 +218,9 @@ class Stack:
         def of_part(part: slice) -> None:
             self._part(part, tables, gradients, users, items, place)
 
+        for kind, companion in self.companions.items():
+            if companion is not None and companion.moving:
+                self._of_variables[kind] = [torch.empty_like(value) for value in companion.variables()]
         with tensor_cores(self.device, self.shared.score):
             self.workers.spread(of_part, self._parts())
         self._of_step.clear()
@@ -240,6 +237,7 @@ class Stack:
             if outputs:
                 torch.autograd.backward(outputs, weights)
         self.optimizer.step(self.workers.spread)
+        self._move_companions()
 
     def settings_of(self, part: slice) -> tuple[tuple[str, ...], dict[str, Tensor | int]]:
         """Words and numbers of a part's loss, put on the device once."""
@@ -251,6 +249,39 @@ class Stack:
             self._settings[place] = objective.words(runs[0].loss_parameters), numbers
         return self._settings[place]
 
+    def _of_kind(self, kind: Kind) -> slice:
+        """The runs in flight that have a loss's kind."""
+        found = [i for i, run in enumerate(self.active) if _kind_of(run) == kind]
+        return slice(found[0], found[-1] + 1) if found else slice(0, 0)
+
+    def _companion(self, kind: Kind) -> Companion | None:
+        make = OBJECTIVES[kind[0]].companion
+        return make and make([run.config for run in self.active[self._of_kind(kind)]], self.positives)
+
+    def companion_of(self, part: slice) -> tuple[Companion | None, slice]:
+        """What the loss of a part carries along, and which of the companion's runs the part's are."""
+        kind = _kind_of(self.active[part.start])
+        first = self._of_kind(kind).start
+        return self.companions[kind], slice(part.start - first, part.stop - first)
+
+    def _start_companions(self) -> None:
+        """Tell the companions that an epoch begins."""
+        for kind, companion in self.companions.items():
+            if companion is not None:
+                companion.start_epoch(self.epoch_number, partial(self._score_tables, self._of_kind(kind)))
+
+    @torch.no_grad()
+    def _score_tables(self, runs: slice) -> tuple[Tensor, Tensor]:
+        with self.workers.all_threads():
+            users, items = score_tables(*self.backbone.inference_tables(), self.shared.score)
+        return users[runs], items[runs]
+
+    def _move_companions(self) -> None:
+        """One step of those whose variables move in this epoch."""
+        for kind, companion in self.companions.items():
+            if companion is not None and companion.moving:
+                companion.step(self._of_variables.pop(kind))
+
     def _parts(self) -> list[slice]:
         """Slices of runs with one loss, at most ``part_size`` runs each."""
         parts, start = [], 0
@@ -258,7 +289,7 @@ class Stack:
             if (
                 stop == len(self.active)
                 or stop - start == self.part_size
-                or _kind(self.active[stop].config) != _kind(self.active[start].config)
+                or _kind_of(self.active[stop]) != _kind_of(self.active[start])
             ):
                 parts.append(slice(start, stop))
                 start = stop
@@ -275,7 +306,7 @@ class Stack:
     ) -> None:
         """A part's step; if memory runs out, of its halves."""
         try:
-            losses, of_tables = self._losses_and_gradients(part, tables, users[part], items[part], place)
+            losses, of_tables, of_variables = self._losses_and_gradients(part, tables, users[part], items[part], place)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -285,6 +316,12 @@ class Stack:
         else:
             for gradient, of_table in zip(gradients, of_tables, strict=True):
                 gradient[part] = of_table
+            if of_variables:
+                _, runs = self.companion_of(part)
+                for gradient, of_variable in zip(
+                    self._of_variables[_kind_of(self.active[part.start])], of_variables, strict=True
+                ):
+                    gradient[runs] = of_variable
             self.loss_sum[part] += losses.sum(dim=1)
             return
         # outside the except block, so that the failed attempt's tensors are gone
@@ -296,8 +333,8 @@ class Stack:
 
     def _losses_and_gradients(
         self, part: slice, tables: Sequence[Tensor], users: Tensor, items: Tensor, place: Place
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Losses (P, B) and the gradients of their means with respect to both tables (P, U, d), (P, I, d)."""
+    ) -> tuple[Tensor, tuple[Tensor, ...], list[Tensor]]:
+        """Losses (P, B) and the gradients of their means: of both tables (P, U, d), (P, I, d), and the companion's."""
         user_table, item_table = (table.detach()[part].requires_grad_() for table in tables)
         score, negatives = self.shared.score, None
         vectors = score_table(rows(user_table, users), score)
@@ -309,10 +346,11 @@ class Stack:
             source = score_table(item_table, score)
             positive_vectors = rows(source, items)
         positive = (vectors * positive_vectors).sum(dim=-1)
-        inputs = _Inputs(
+        inputs = Part(
             self,
             part,
             place,
+            users=users,
             positive_items=items,
             shared_negatives=negatives,
             positive=positive.detach(),
@@ -321,9 +359,9 @@ class Stack:
             source=source.detach(),
             cells=self.cells(part, users, place),
         )
-        losses, of_positive, of_vectors, of_source = inputs.losses_and_gradients()
+        losses, of_positive, of_vectors, of_source, of_variables = inputs.losses_and_gradients()
         outputs, weights = [vectors, source, positive], [of_vectors, of_source, of_positive]
-        return losses, torch.autograd.grad(outputs, (user_table, item_table), weights)
+        return losses, torch.autograd.grad(outputs, (user_table, item_table), weights), of_variables
 
     def _once(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
         """What several runs of a step need and one of them makes: runs of one seed see the same batches."""
@@ -400,6 +438,10 @@ class Stack:
         """Go on with some of the runs in flight only."""
         if len(staying) == len(self.active):
             return
+        for kind, companion in self.companions.items():
+            if companion is not None:
+                here = self._of_kind(kind)
+                companion.keep([i - here.start for i in staying if here.start <= i < here.stop])
         self.active = [self.active[i] for i in staying]
         self.generators = [self.generators[i] for i in staying]
         self._settings.clear()
@@ -411,162 +453,53 @@ class Stack:
 
     # -- state ----------------------------------------------------------------------------------------------------
 
-    def states(self) -> list[dict[str, Any]]:
-        """What each run in flight needs to go on, in the order of ``active``; on the CPU."""
-        kinds = {
+    def _state_tensors(self) -> dict[str, list[Tensor]]:
+        """All that a run in flight needs to go on, but for numbers: tensors with a leading run axis."""
+        return {
             "parameters": [p.detach() for p in self.backbone.parameters()],
             "mean": self.optimizer.mean,
             "square": self.optimizer.square,
         }
-        return [
-            {name: [tensor[i].cpu().clone() for tensor in tensors] for name, tensors in kinds.items()}
-            | {"loss_sum": float(self.loss_sum[i]), "examples": self.examples, "epoch": self.epoch_number}
-            | {"optimizer_steps": self.optimizer.steps}
-            for i in range(len(self.active))
-        ]
+
+    def _companion_of_run(self, run: int) -> tuple[Companion | None, int]:
+        companion, place = self.companion_of(slice(run, run + 1))
+        return companion, place.start
+
+    def states(self) -> list[dict[str, Any]]:
+        """What each run in flight needs to go on, in the order of ``active``; on the CPU."""
+        states = []
+        for i in range(len(self.active)):
+            state: dict[str, Any] = {
+                name: [tensor[i].cpu().clone() for tensor in tensors] for name, tensors in self._state_tensors().items()
+            }
+            state |= {"loss_sum": float(self.loss_sum[i]), "examples": self.examples, "epoch": self.epoch_number}
+            state["optimizer_steps"] = self.optimizer.steps
+            companion, place = self._companion_of_run(i)
+            if companion is not None:
+                state["companion"] = [tensor[place].cpu().clone() for tensor in companion.kept()]
+                state["companion_steps"] = companion.steps
+            states.append(state)
+        return states
 
     @torch.no_grad()
     def restore(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from states of one epoch, in the order of ``active``."""
-        kinds = {
-            "parameters": list(self.backbone.parameters()),
-            "mean": self.optimizer.mean,
-            "square": self.optimizer.square,
-        }
         for i, state in enumerate(states):
-            for name, tensors in kinds.items():
+            for name, tensors in self._state_tensors().items():
                 for tensor, saved in zip(tensors, state[name], strict=True):
                     tensor[i].copy_(saved)
             self.loss_sum[i] = state["loss_sum"]
+            companion, place = self._companion_of_run(i)
+            if companion is not None:
+                for tensor, saved in zip(companion.kept(), state["companion"], strict=True):
+                    tensor[place].copy_(saved)
+                companion.steps = state["companion_steps"]
         self.examples, self.epoch_number = states[0]["examples"], states[0]["epoch"]
         self.optimizer.steps = states[0]["optimizer_steps"]
 
 
-@dataclass
-class _Inputs:
-    """What the losses of one part are computed from, cut off from what the tables were made of."""
-
-    stack: Stack
-    part: slice
-    place: Place
-    positive_items: Tensor  # (P, B)
-    shared_negatives: Tensor | None  # (P, N)
-    positive: Tensor  # (P, B)
-    positive_vectors: Tensor  # (P, B, d)
-    vectors: Tensor  # (P, B, d)
-    source: Tensor  # (P, I, d) or, for shared negatives, (P, N, d): what the negatives' scores are products with
-    cells: Cells
-
-    def __post_init__(self) -> None:
-        config = self.stack.shared
-        self.objective = OBJECTIVES[self.stack.active[self.part.start].config.loss]
-        self.words, self.numbers = self.stack.settings_of(self.part)
-        self.examples = self.positive.shape[1]
-        # the last batch of an epoch is smaller; compiling for it would not pay
-        self.compile = self.stack.compile and self.examples == config.batch_size
-        self.unit_source = self.unit_positive = None
-        if self.objective.uses_similarity:
-            self.unit_source, self.unit_positive = self.source, self.positive_vectors
-            if config.score != "cosine":
-                self.unit_source, self.unit_positive = score_tables(self.source, self.positive_vectors, "cosine")
-
-    def losses_and_gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Losses (P, B) and the gradients of their means: of positives, vectors and source."""
-        if self.stack.fused and self.objective.fused is not None and self.words == self.objective.fused_words:
-            return self._fused()
-        spread, shares = self.stack.workers.spread, self._shares()
-        if self.objective.per_example:
-            losses, of_positive, of_vectors, of_source = zip(*spread(self._share, shares), strict=True)
-        else:
-            batches = spread(self._batch, shares)
-            losses, of_positive, of_negatives = self._loss(_joined(batches))
-            back = spread(
-                lambda i: self._back(batches[i], of_negatives[:, shares[i]].contiguous()), list(range(len(shares)))
-            )
-            losses, of_positive = (losses,), (of_positive,)
-            of_vectors, of_source = zip(*back, strict=True)
-        total = of_source[0]
-        for of_share in of_source[1:]:
-            total = total.add_(of_share)
-        return torch.cat(losses, 1), torch.cat(of_positive, 1), torch.cat(of_vectors, 1), total
-
-    def _fused(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The same by the fused kernel, which makes the positives' scores by itself."""
-        vectors, source = self.vectors.requires_grad_(), self.source.requires_grad_()
-        negatives = self.stack.draw(self.part, self.place, (self.examples, self.stack.shared.num_negatives))
-        keywords = dict(self.numbers)
-        if self.unit_source is not None and self.stack.shared.score != "cosine":
-            keywords["item_directions"] = self.unit_source.detach()
-        losses = self.objective.fused(
-            vectors, source, self.positive_items, negatives, mask=~self.cells.contains(negatives), **keywords
-        )
-        gradients = torch.autograd.grad(losses.sum() / self.examples, (vectors, source))
-        return losses.detach(), torch.zeros_like(self.positive), *gradients
-
-    def _shares(self) -> list[slice]:
-        shares = 1
-        if self.stack.device.type == "cpu":
-            scores = self.examples * self.stack.shared.num_negatives
-            shares = min(max(scores // SHARE_SCORES, 1), MOST_SHARES, self.examples)
-        cuts = [self.examples * i // shares for i in range(shares + 1)]
-        return [slice(start, stop) for start, stop in pairwise(cuts)]
-
-    def _share(self, share: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        batch = self._batch(share)
-        losses, of_positive, of_negatives = self._loss(batch)
-        return losses, of_positive, *self._back(batch, of_negatives)
-
-    def _batch(self, share: slice) -> Batch:
-        """The scores of a share of the examples, with a graph that leads back to its vectors and to the source."""
-        cells = self.cells
-        if share != slice(0, self.examples):
-            cells = self.stack.cells_of_share(self.part, cells, share)
-        vectors, source = self.vectors[:, share].detach().requires_grad_(), self.source.detach().requires_grad_()
-        if self.shared_negatives is not None:
-            pick, negatives = shared_scores, self.shared_negatives
-        else:
-            shape = (share.stop - share.start, self.stack.shared.num_negatives)
-            pick, negatives = pick_scores, self.stack.draw(self.part, self.place, shape, share.start)
-        similarity = None
-        if self.unit_source is not None:
-            similarity = pick(self.unit_positive[:, share], self.unit_source, negatives)
-        scores = pick(vectors, source, negatives, cells)
-        mask = self.stack.mask(self.part, share, scores)
-        return Batch(self.positive[:, share], scores, mask, similarity, (vectors, source))
-
-    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Losses (P, b) and the gradients of their sum over B, of positives and negatives."""
-        batch = Batch(
-            batch.positive.detach().requires_grad_(),
-            batch.negatives.detach().requires_grad_(),
-            batch.mask,
-            batch.similarity,
-        )
-        with unchecked():  # validate() looks for losses that are not finite, once per validation
-            losses = self.objective(batch, self.numbers, self.words, compile=self.compile)
-        gradients = torch.autograd.grad(losses.sum() / self.examples, (batch.positive, batch.negatives))
-        return losses.detach(), *gradients
-
-    def _back(self, batch: Batch, of_negatives: Tensor) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(batch.negatives, batch.sources, of_negatives)
-
-
-def _joined(batches: Sequence[Batch]) -> Batch:
-    if len(batches) == 1:
-        return batches[0]
-    similarity = None
-    if batches[0].similarity is not None:
-        similarity = torch.cat([batch.similarity for batch in batches], dim=1)
-    return Batch(
-        torch.cat([batch.positive for batch in batches], dim=1),
-        torch.cat([batch.negatives.detach() for batch in batches], dim=1),
-        torch.cat([batch.mask for batch in batches], dim=1),
-        similarity,
-    )
-
-
-def _kind(config: TrainingConfig) -> tuple[str, tuple[str, ...]]:
-    return config.loss, OBJECTIVES[config.loss].words(config.loss_parameters)
+def _kind_of(run: TrainedRun) -> Kind:
+    return run.config.loss, *OBJECTIVES[run.config.loss].kind(run.config.loss_parameters)
 
 
 def check_stack(configs: Sequence[TrainingConfig]) -> None:

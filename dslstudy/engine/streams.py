@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 #: what numbers are drawn for; a purpose's place in this tuple is part of every seed, so new ones go to the end
-PURPOSES = ("start", "order", "negatives", "noise")
+PURPOSES = ("start", "order", "negatives", "noise", "quantile", "adversary")
 
 
 def place_seed(seed: int, purpose: str, *place: int) -> np.random.SeedSequence:

@@ -42,18 +42,28 @@ class _Propagate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, graph: Tensor, x: Tensor) -> Tensor:
         ctx.graph = graph
-        return graph @ x
+        return _product(graph, x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
-        return None, ctx.graph @ gradient.contiguous()
+        return None, _product(ctx.graph, gradient)
+
+
+def _product(graph: Tensor, x: Tensor) -> Tensor:
+    """graph @ x for x (n, R, d), on a GPU in one product.
+
+    On a CPU each run has its own: there the rounding of a sum depends on how wide x is, and so on the other runs.
+    """
+    if x.device.type != "cpu":
+        return (graph @ x.flatten(1)).view_as(x)
+    return torch.stack([graph @ x[:, run].contiguous() for run in range(x.shape[1])], dim=1)
 
 
 class LightGCN(Backbone):
     """A stack of R runs of LightGCN (He et al., 2020, equations 3 to 8).
 
     Layer k + 1 of a node is the weighted sum of layer k of its neighbours; a table is the mean of layers 0 to
-    ``layers``. Runs lie side by side as columns, so a layer of the whole stack costs one sparse product.
+    ``layers``. Runs lie side by side as columns, so on a GPU a layer of the whole stack costs one sparse product.
 
     Args:
         num_users: users U.
@@ -102,7 +112,7 @@ class LightGCN(Backbone):
 
     def propagate(self, nodes: Tensor) -> Tensor:
         """One layer on: (U + I, R, d) -> (U + I, R, d)."""
-        return _Propagate.apply(self.graph, nodes.flatten(1)).view_as(nodes)
+        return _Propagate.apply(self.graph, nodes)
 
     def tables(self, nodes: Tensor) -> tuple[Tensor, Tensor]:
         """Cut (U + I, R, d) into (R, U, d) and (R, I, d)."""

@@ -25,6 +25,7 @@ SHARED_CODE = (
     "data/splits.py",
     "engine/objectives.py",
     "engine/optimizer.py",
+    "engine/part.py",
     "engine/ranking.py",
     "engine/sampler.py",
     "engine/scores.py",
@@ -75,6 +76,9 @@ def code_fingerprint(config: RunConfig | ClickRunConfig) -> str:
     if not config.is_baseline:
         files += sorted(f"losses/{path.name}" for path in (PACKAGE / "losses").glob("_*.py"))
         files.append(f"losses/{config.loss}.py")
+        companion = f"engine/companions/{config.loss}.py"
+        if (PACKAGE / companion).is_file():
+            files += ["engine/companions/companion.py", companion]
     digest = hashlib.sha256()
     for name in files:
         if not name.endswith("__init__.py"):

@@ -256,15 +256,15 @@ def test_training_with_the_kernel_is_training_without_it(score, monkeypatch):
     from dslstudy.data import load_split
     from dslstudy.engine import scores
     from dslstudy.engine.config import TrainingConfig
+    from dslstudy.engine.part import Part
     from dslstudy.engine.ranking import train
-    from dslstudy.engine.stack import _Inputs
 
     train_part = load_split("synthetic-ranking").train.select(range(0, 2800, 100))
     shared = {"embedding_size": 8, "num_negatives": 6, "batch_size": 16, "epochs": 1, "score": score}
     configs = [TrainingConfig(**shared, loss=loss, seed=seed) for loss in ("softmax", "dsl") for seed in (0, 1)]
     monkeypatch.setitem(scores.PRODUCT_LIMIT, DEVICE, 0)
-    used, method = [], _Inputs._fused
-    monkeypatch.setattr(_Inputs, "_fused", lambda self: used.append(self.stack.shared.loss) or method(self))
+    used, method = [], Part._fused
+    monkeypatch.setattr(Part, "_fused", lambda self: used.append(self.stack.shared.loss) or method(self))
     fused_runs, plain_runs = [], []
     for runs, available in ((fused_runs, True), (plain_runs, False)):
         monkeypatch.setattr("dslstudy.engine.stack.fused_available", lambda device, answer=available: answer)

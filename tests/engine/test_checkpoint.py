@@ -19,6 +19,12 @@ CONFIGS = [
     TrainingConfig(**SMALL | {"seed": 0}),
     TrainingConfig(**SMALL | {"seed": 1, "patience": 1, "learning_rate": 3.0}),  # leaves early
     TrainingConfig(**SMALL | {"seed": 2, "loss": "dsl", "weight_decay": 1e-3}),
+    TrainingConfig(**SMALL | {"seed": 1, "loss": "llpauc", "learning_rate": 0.01}),
+    TrainingConfig(**SMALL | {"seed": 1, "loss": "slatk", "loss_parameters": {"quantile_every": 3}}),
+    TrainingConfig(
+        **SMALL
+        | {"seed": 1, "loss": "advinfonce", "loss_parameters": {"adversary_every": 2, "adversary_learning_rate": 0.1}}
+    ),
 ]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dslstudy.engine import stack
+from dslstudy.engine import part as part_of_stack
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.ranking import Stack, train, training_device
 from dslstudy.engine.sampler import draw_negatives, epoch_order
@@ -62,8 +62,8 @@ def plain_training(interactions, config, shares=1):
 @pytest.mark.parametrize("score", ["cosine", "inner-product"])
 @pytest.mark.parametrize(("sampling", "shares"), [("example", 1), ("example", 4), ("batch", 3)])
 def test_training_is_what_a_plain_loop_does(split, score, sampling, shares, monkeypatch):
-    monkeypatch.setattr(stack, "SHARE_SCORES", 1 if shares > 1 else 2**20)
-    monkeypatch.setattr(stack, "MOST_SHARES", shares)
+    monkeypatch.setattr(part_of_stack, "SHARE_SCORES", 1 if shares > 1 else 2**20)
+    monkeypatch.setattr(part_of_stack, "MOST_SHARES", shares)
     part = split.train.select(np.arange(len(split.train)) % 8 == 0)
     config = TrainingConfig(
         **SMALL
@@ -88,6 +88,13 @@ def many():
         {"loss": "dsl", "loss_parameters": {"gamma": 0.4, "slate_size": 3}, "seed": 1},
         {"loss": "dsl", "loss_parameters": {"gamma": 0.1, "slate_size": 7}, "seed": 2, "patience": 1},
         {"loss": "dsl", "loss_parameters": {"reading": "R5"}, "seed": 2},
+        {"loss": "slatk", "loss_parameters": {"k": 5, "quantile_every": 2}, "seed": 1, "patience": 2},
+        {"loss": "slatk", "loss_parameters": {"k": 5, "quantile_every": 2, "temperature": 0.1}, "seed": 3},
+        {"loss": "slatk", "loss_parameters": {"k": 9, "quantile_every": 2}, "seed": 0},
+        {"loss": "advinfonce", "loss_parameters": {"adversary_every": 2, "adversary_learning_rate": 0.1}, "seed": 0},
+        {"loss": "advinfonce", "loss_parameters": {"adversary_every": 2, "temperature": 0.1}, "seed": 2},
+        {"loss": "llpauc", "seed": 1, "learning_rate": 0.01},
+        {"loss": "llpauc", "loss_parameters": {"alpha": 0.3, "beta": 0.5}, "seed": 2, "patience": 1},
     ]
     return [TrainingConfig(**SMALL | setting) for setting in settings]
 
@@ -129,7 +136,10 @@ def test_runs_computed_together_on_one_part_agree_with_runs_alone(split, validat
 
     def one_part(self):
         start, parts = 0, []
-        kinds = [(run.config.loss, run.config.loss_parameters.get("reading")) for run in self.active]
+        kinds = [
+            (run.config.loss, *map(run.config.loss_parameters.get, ("reading", "k", "quantile_every")))
+            for run in self.active
+        ]
         for stop in range(1, len(kinds) + 1):
             if stop == len(kinds) or kinds[stop] != kinds[start]:
                 parts.append(slice(start, stop))
@@ -229,6 +239,12 @@ def test_a_device_that_is_not_there(device):
         ({"loss": "dsl", "loss_parameters": {"slate_size": 2.5}}, "slate_size must be"),
         ({"loss": "dsl", "loss_parameters": {"slate_size": 0}}, "slate_size must be"),
         ({"loss": "dsl", "loss_parameters": {"reading": "R9"}}, "R9"),
+        ({"loss": "llpauc", "loss_parameters": {"alpha": 0.0}}, "alpha must be greater than 0 and at most 1, got 0"),
+        ({"loss": "llpauc", "loss_parameters": {"beta": 1.5}}, "beta must be greater than 0 and at most 1, got 1.5"),
+        ({"loss": "advinfonce", "loss_parameters": {"negative_weight": -1.0}}, "negative_weight must be greater than"),
+        ({"loss": "advinfonce", "loss_parameters": {"adversary_every": 0}}, "adversary_every must be at least 1"),
+        ({"loss": "slatk", "loss_parameters": {"k": 0}}, "k must be at least 1"),
+        ({"loss": "slatk", "loss_parameters": {"weight_temperature": 0}}, "weight_temperature must be greater than 0"),
     ],
 )
 def test_settings_that_cannot_be(setting, message):

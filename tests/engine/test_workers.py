@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from dslstudy.engine import stack
+from dslstudy.engine import part
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.ranking import train
 from dslstudy.engine.workers import Workers
@@ -53,11 +53,11 @@ def test_one_thread_needs_no_workers():
 
 @pytest.mark.parametrize("backbone", ["mf", "lightgcn", "xsimgcl"])
 def test_the_number_of_threads_changes_no_bit(split, validate, backbone, monkeypatch):
-    monkeypatch.setattr(stack, "SHARE_SCORES", 1000)
+    monkeypatch.setattr(part, "SHARE_SCORES", 1000)
     small = {"embedding_size": 8, "num_negatives": 16, "batch_size": 256, "epochs": 2, "evaluate_every": 1}
     configs = [
         TrainingConfig(**small | {"backbone": backbone, "loss": loss, "seed": seed})
-        for loss, seed in (("softmax", 0), ("dsl", 1), ("softmax", 2))
+        for loss, seed in (("softmax", 0), ("dsl", 1), ("softmax", 2), ("advinfonce", 0), ("llpauc", 0), ("slatk", 1))
     ]
     before, results = torch.get_num_threads(), []
     for threads in (1, 2, 3):

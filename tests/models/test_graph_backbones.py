@@ -69,7 +69,7 @@ def test_the_sparse_product_has_the_right_gradient():
     graph = torch.sparse_csr_tensor(
         graph.crow_indices(), graph.col_indices(), graph.values().double(), graph.shape, check_invariants=True
     )
-    x = torch.randn(USERS + ITEMS, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(USERS + ITEMS, 2, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: _Propagate.apply(graph, x), x)
 
 
