@@ -1,11 +1,14 @@
 """The click experiments: arms that are paired, runs that are shared, and everything that smoke can train."""
 
 from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from dslstudy.c2al.methods import METHODS
+from dslstudy.errors import InputError
 from dslstudy.study import PROFILES, open_study
 from dslstudy.study import click_experiments as experiments
 from dslstudy.study.click_comparison import compare_clicks
@@ -36,13 +39,37 @@ def test_arms_are_paired_and_the_baseline_is_shared(profile, place):
         assert [run.seed for run in runs] == list(profile.seeds)
         assert [run.data_key for run in runs] == [run.data_key for run in arms["plain"]]
     assert len({key for runs in arms.values() for key in keys(runs)}) == len(arms) * len(profile.seeds)
+    beside = len(experiments.aside(profile).seeds)
     rivals = experiments.rivals(profile, here)
     for name in ("plain", "c2al", "membership", "random_pair"):
-        assert keys(rivals[name]) == keys(arms[name])
+        assert keys(rivals[name]) == keys(arms[name])[:beside]
     plain, sweep = experiments.weight_sweep(profile, here)
-    assert keys(plain) == keys(arms["plain"])
-    assert keys(sweep[experiments.NULL]) == keys(arms["null"])
+    assert keys(plain) == keys(arms["plain"])[:beside]
+    assert keys(sweep[experiments.NULL]) == keys(arms["null"])[:beside]
     assert set(METHODS) == {runs[0].method for runs in rivals.values()}
+
+
+def test_side_experiments_have_fewer_seeds_at_quick_only():
+    assert experiments.aside(QUICK).seeds == QUICK.seeds[:3]
+    assert experiments.aside(SMOKE) == SMOKE
+    assert experiments.aside(PAPER) == PAPER
+    assert {len(runs) for runs in experiments.headline(QUICK, world(QUICK)).values()} == {5}
+
+
+@pytest.mark.parametrize("place", [world, public])
+def test_training_is_swept_up_to_the_headline_and_the_baseline_beyond_it(place):
+    here = place(QUICK)
+    arms = experiments.headline(QUICK, here)
+    own = arms["plain"][0]
+    sweep = experiments.training_sweep(QUICK, here)
+    assert max(sweep) == own.epochs > min(sweep)
+    for name in ("plain", "c2al"):
+        assert keys(sweep[own.epochs][name]) == keys(arms[name])[:3]
+        assert {run.epochs for run in sweep[min(sweep)][name]} == {min(sweep)}
+    check = experiments.baseline_check(QUICK, here)
+    assert keys(check[own.learning_rate, own.epochs]) == keys(arms["plain"])[:1]
+    assert {epochs for rate, epochs in check if rate != own.learning_rate} == {own.epochs}
+    assert keys(experiments.longer(QUICK, here))[:1] == keys(check[own.learning_rate, 2 * own.epochs])
 
 
 def test_a_world_differs_from_seed_to_seed_and_public_data_do_not():
@@ -59,7 +86,8 @@ def test_quick_has_five_pairs_and_the_rows_it_promises():
     assert {run.dataset for run in public(QUICK).arm(QUICK)} == {"movielens-100k"}
     grid = experiments.world_grid(QUICK)
     assert grid["no contrast"][1]["c2al"][0].dataset_parameters["contrast"] == 0
-    assert keys(grid["contrast 2, tail 20 %"][1]["c2al"]) == keys(experiments.headline(QUICK, world(QUICK))["c2al"])
+    strong = keys(grid["contrast 2, tail 20 %"][1]["c2al"])
+    assert strong == keys(experiments.headline(QUICK, world(QUICK))["c2al"])[: len(strong)]
     assert len(experiments.world_grid(PAPER)) > len(grid)
     shares = experiments.contrast_by_share(QUICK)
     assert keys(shares[2.0, 0.2]["plain"]) == keys(grid["contrast 2, tail 20 %"][1]["plain"])
@@ -69,7 +97,7 @@ def test_quick_has_five_pairs_and_the_rows_it_promises():
 def test_sweeps_turn_one_thing():
     shares = experiments.share_sweep(QUICK)
     assert {runs[0].bins for runs in shares.values()} == set(shares)
-    assert keys(shares[3]) == keys(experiments.headline(QUICK, public(QUICK))["c2al"])
+    assert keys(shares[3]) == keys(experiments.headline(QUICK, public(QUICK))["c2al"])[:3]
     pairs = experiments.random_pairs(QUICK, public(QUICK))
     assert [runs[0].random_pair_seed for runs in pairs.values()] == list(pairs)
     assert set(experiments.axis_sweep(QUICK)) == {"age", "activity", "popularity", "film year"}
@@ -89,6 +117,39 @@ def test_every_arm_can_be_named_for_the_background():
     runs = {config.key: config for arms in named.values() for arm in arms.values() for config in arm}
     assert {config.dataset for config in runs.values()} == {"tmall", "movielens-100k", "synthetic-clicks"}
     assert len(runs) < 600
+
+
+def test_arms_are_obtained_world_by_world_and_come_back_in_their_places(study, monkeypatch):
+    arms = experiments.headline(SMOKE, world(SMOKE))
+    asked = []
+    obtain = study.obtain
+    monkeypatch.setattr(study, "obtain", lambda configs, **rest: asked.append(list(configs)) or obtain(configs, **rest))
+    found = experiments.obtain_arms(study, arms)
+    assert {name: [record.key for record in records] for name, records in found.items()} == {
+        name: keys(runs) for name, runs in arms.items()
+    }
+    (order,) = asked
+    worlds = [run.data_key for run in order]
+    assert sum(one != other for one, other in pairwise(worlds)) == len(set(worlds)) - 1 == 1
+
+
+def test_selection_looks_at_validation_alone():
+    def arm(*losses, test=0.0):
+        return [
+            SimpleNamespace(
+                config=SimpleNamespace(seed=seed),
+                data={"fingerprint": "one"},
+                validation={"log_loss": loss},
+                test={"log_loss": test},
+            )
+            for seed, loss in enumerate(losses)
+        ]
+
+    assert experiments.selected({0.1: arm(0.5, 0.3, test=1.0), 1.0: arm(0.4, 0.41), 3.0: arm(0.1, 0.8)}) == 0.1
+    with pytest.raises(InputError, match="same seeds"):
+        experiments.selected({0.1: arm(0.5, 0.3), 1.0: arm(0.4)})
+    with pytest.raises(InputError, match="same seeds"):
+        experiments.selected({})
 
 
 def test_smoke_trains_every_arm_of_every_experiment(study):
