@@ -218,6 +218,25 @@ def test_mechanism_draws_a_band_for_each_cohort():
     assert ax.get_xscale() == "log"
 
 
+def test_attention_by_dial_has_a_row_for_each_dial():
+    names = ("entropy", "effective_rank", "kurtosis", "near_zero")
+    rng = np.random.default_rng(0)
+    dials = {"contrast": (2.0, 0.0, 1.0), "share (%)": (20.0, 75.0)}
+    statistics = {
+        dial: {setting: {name: rng.normal(size=3) for name in names} for setting in settings}
+        for dial, settings in dials.items()
+    }
+    axes = np.reshape(render(figures.draw_attention_by_dial(statistics)), (2, 4))
+    for row, (dial, settings) in zip(axes, dials.items(), strict=True):
+        for ax, name in zip(row, names, strict=True):
+            points = ax.containers[0].lines[0].get_xydata()
+            intervals = [mean_interval(statistics[dial][setting][name]) for setting in sorted(settings)]
+            assert points[:, 0].tolist() == sorted(settings)
+            assert points[:, 1] == pytest.approx([each.estimate for each in intervals])
+            assert bar_ends(ax.containers[0], 1)[:, 1] == pytest.approx([each.high for each in intervals])
+            assert ax.get_xlabel() == dial
+
+
 def test_methods_in_one_figure_have_colours_of_their_own():
     methods = ["plain", "c2al", "mmoe", "random_pair", "ple", "membership"]
     colours = figures._method_colours(methods)

@@ -452,6 +452,33 @@ def draw_attention_statistics(
     return figure
 
 
+def draw_attention_by_dial(statistics: Mapping[str, Mapping[float, Mapping[str, ArrayLike]]]) -> Figure:
+    """Attention statistics of trained models against the dials of the controlled world.
+
+    Args:
+        statistics: dial -> its setting -> statistic (such as ``entropy``) -> values, one per seed.
+
+    Returns:
+        A row of panels for each dial and a column for each statistic; bars are 95 % t intervals over seeds.
+    """
+    figure = Figure(figsize=(WIDTH, 0.4 + 1.9 * len(statistics)))
+    axes = figure.subplots(len(statistics), len(_STATISTICS), sharey="col", squeeze=False)
+    for row, (dial, of_setting) in zip(axes, statistics.items(), strict=True):
+        settings = sorted(of_setting)
+        for ax, (name, _) in zip(row, _STATISTICS, strict=True):
+            intervals = [mean_interval(of_setting[setting][name]) for setting in settings]
+            estimate, low, high = (
+                np.array([getattr(i, end) for i in intervals]) for end in ("estimate", "low", "high")
+            )
+            ax.errorbar(settings, estimate, yerr=[estimate - low, high - estimate], color=BLACK, marker="o")
+            ax.set_xlabel(dial)
+            ax.xaxis.set_major_locator(MaxNLocator(3))
+            ax.margins(x=0.1)
+    for ax, (_, title) in zip(axes[0], _STATISTICS, strict=True):
+        ax.set_title(title, fontsize=9)
+    return figure
+
+
 def draw_mechanism(
     x: ArrayLike, cohorts: Mapping[str, Sequence[ArrayLike]], *, label: str, ylabel: str, log: bool = False
 ) -> Figure:
