@@ -352,13 +352,16 @@ def learning_rate_sweep(
     seeds = len(profile.seeds) if profile.name == "paper" else seeds
     return {
         name: {
-            factor * runs[0].learning_rate: [
-                replace(run, learning_rate=factor * run.learning_rate) for run in runs[:seeds]
-            ]
+            factor * runs[0].learning_rate: at_rate(runs[:seeds], factor * runs[0].learning_rate)
             for factor in RATE_FACTORS
         }
         for name, runs in configs.items()
     }
+
+
+def at_rate(runs: Sequence[ClickRunConfig], rate: float) -> list[ClickRunConfig]:
+    """The same runs with another learning rate."""
+    return [replace(run, learning_rate=rate) for run in runs]
 
 
 def paper_arms(profile: Profile) -> dict[str, Arms]:
