@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, normalize
+from torch.nn.functional import binary_cross_entropy_with_logits, embedding, normalize
 
 from dslstudy.c2al.method import random_stream
 from dslstudy.data.interactions import Interactions
@@ -177,14 +177,14 @@ def example_temperatures(
         seed: of order and negatives.
     """
     positives, tables = Positives(interactions), (torch.from_numpy(user_table), torch.from_numpy(item_table))
-    order = epoch_order(len(positives), seed, 1)
+    order, unknown = epoch_order(len(positives), seed, 1), _unknown_items(positives)
     found = []
     for step, rows in enumerate(order.tensor_split(ceil(len(order) / batch_size))):
         users, items = positives.users[rows], positives.items[rows]
         drawn = draw_negatives(positives.num_items, (len(rows), num_negatives), seed, (1, step, 0))
         everything, likeness = tables[0][users] @ tables[1].T, tables[1][items] @ tables[1].T
         positive = everything.gather(1, items[:, None])[:, 0]
-        mask = _unknown(positives, users).gather(1, drawn)
+        mask = unknown[users].gather(1, drawn)
         negatives = everything.gather(1, drawn)
         terms = dsl_terms(positive, negatives, item_similarity=likeness.gather(1, drawn), mask=mask, **settings)
         count = mask.sum(1).clamp(min=1)
@@ -196,11 +196,10 @@ def example_temperatures(
     return ExampleTemperatures(users, items, relative.astype(np.float64), effective.astype(np.float64))
 
 
-def _unknown(positives: Positives, users: Tensor) -> Tensor:
-    """(B, I) which items are no training items of the batch's users."""
-    cells = positives.cells(users)
-    unknown = torch.ones(len(users), positives.num_items, dtype=torch.bool)
-    unknown[cells.row, cells.item] = False
+def _unknown_items(positives: Positives) -> Tensor:
+    """(U, I) bool, which items are no training items of a user; data of this page's size can afford it."""
+    unknown = torch.ones(positives.num_users, positives.num_items, dtype=torch.bool)
+    unknown.view(-1)[positives.keys] = False
     return unknown
 
 
@@ -363,6 +362,7 @@ def train_two_towers(interactions: Interactions, config: TwoTowerConfig, pair: U
     if config.heads != "none" and pair is None:
         raise InputError(f"heads {config.heads!r} need a pair of cohorts")
     positives = Positives(interactions)
+    unknown = _unknown_items(positives)
     towers = MatrixFactorization(
         num_users=positives.num_users,
         num_items=positives.num_items,
@@ -376,7 +376,7 @@ def train_two_towers(interactions: Interactions, config: TwoTowerConfig, pair: U
     for epoch in range(1, config.epochs + 1):
         total = 0.0
         for place, rows in enumerate(epoch_order(len(positives), config.seed, epoch).split(config.batch_size)):
-            examples = _batch(positives, towers, config, rows, epoch, place)
+            examples = _batch(positives, unknown, towers, config, rows, (epoch, place))
             primary = examples.losses(examples.users).mean()
             loss = primary
             if cohorts is not None:
@@ -396,16 +396,21 @@ def train_two_towers(interactions: Interactions, config: TwoTowerConfig, pair: U
 
 
 def _batch(
-    positives: Positives, towers: MatrixFactorization, config: TwoTowerConfig, rows: Tensor, epoch: int, place: int
+    positives: Positives,
+    unknown: Tensor,
+    towers: MatrixFactorization,
+    config: TwoTowerConfig,
+    rows: Tensor,
+    place: tuple[int, int],
 ) -> _Examples:
     user_table, item_table = (table[0] for table in towers())
     users, items = positives.users[rows], positives.items[rows]
-    drawn = draw_negatives(positives.num_items, (config.num_negatives,), config.seed, (epoch, place, 0))
+    drawn = draw_negatives(positives.num_items, (config.num_negatives,), config.seed, (*place, 0))
     return _Examples(
-        normalize(user_table[users], dim=-1),
-        normalize(item_table[items], dim=-1),
-        normalize(item_table[drawn], dim=-1),
-        _unknown(positives, users)[:, drawn],
+        normalize(embedding(users, user_table), dim=-1),
+        normalize(embedding(items, item_table), dim=-1),
+        normalize(embedding(drawn, item_table), dim=-1),
+        unknown[users[:, None], drawn],
         config.temperature,
     )
 
