@@ -39,6 +39,8 @@ class Objective:
             computed apart.
         fused: the same loss straight from the tables, for GPUs (``dslstudy.engine.fused``), if there is one ...
         fused_words: ... and the words it is for.
+        of_log_sum: the same loss from positives (P, b) and ``log Σ_j exp(s_j/temperature)`` (P, b), if it sees no more
+            of its negatives than that (``dslstudy.engine.log_sums``).
         companion: what the loss carries along besides the model, if anything ...
         of_companion: ... and the hyperparameters that are the companion's and not the function's. Runs computed
             together agree on those of them that are whole numbers.
@@ -52,6 +54,7 @@ class Objective:
     per_example: bool = True
     fused: Callable[..., Tensor] | None = None
     fused_words: tuple[str, ...] = ()
+    of_log_sum: Callable[..., Tensor] | None = None
     companion: type[Companion] | None = None
     of_companion: tuple[str, ...] = ()
 
@@ -146,6 +149,20 @@ class Objective:
         return partial(self.function, **dict(zip(names, words, strict=True)))
 
 
+def _softmax(positive: Tensor, log_sum: Tensor, *, temperature: Tensor) -> Tensor:
+    return log_sum - positive / temperature
+
+
+def _bsl(positive: Tensor, log_sum: Tensor, *, positive_temperature: Tensor, temperature: Tensor) -> Tensor:
+    return log_sum - positive / positive_temperature
+
+
+def _slatk(
+    positive: Tensor, log_sum: Tensor, *, quantile: Tensor, weight_temperature: Tensor, temperature: Tensor
+) -> Tensor:
+    return ((positive - quantile) / weight_temperature).sigmoid() * _softmax(positive, log_sum, temperature=temperature)
+
+
 def _llpauc(
     positive: Tensor,
     negatives: Tensor,
@@ -172,12 +189,13 @@ def _advinfonce(
 
 OBJECTIVES: dict[str, Objective] = {
     "bpr": Objective(losses.bpr_loss, {}),
-    "softmax": Objective(losses.softmax_loss, {"temperature": 0.2}, fused=fused_softmax_loss),
-    "bsl": Objective(losses.bsl_loss, {"positive_temperature": 0.2, "temperature": 0.2}),
+    "softmax": Objective(losses.softmax_loss, {"temperature": 0.2}, fused=fused_softmax_loss, of_log_sum=_softmax),
+    "bsl": Objective(losses.bsl_loss, {"positive_temperature": 0.2, "temperature": 0.2}, of_log_sum=_bsl),
     "psl": Objective(losses.psl_loss, {"temperature": 0.1, "activation": "relu"}, {"activation": ACTIVATIONS}),
     "slatk": Objective(
         losses.slatk_loss,
         {"temperature": 0.2, "weight_temperature": 2.5, "k": 20, "quantile_every": 5},
+        of_log_sum=_slatk,
         companion=TopKQuantiles,
         of_companion=("k", "quantile_every"),
     ),

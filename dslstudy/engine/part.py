@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dslstudy.engine import log_sums
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.engine.sampler import Cells
-from dslstudy.engine.scores import Batch, pick_scores, score_tables, shared_scores
+from dslstudy.engine.scores import Batch, blocks_of, pick_scores, score_tables, scores_by_product, shared_scores
 from dslstudy.losses import unchecked
 
 if TYPE_CHECKING:
@@ -61,7 +62,11 @@ class Part:
             return self._fused()
         spread, shares = self.stack.workers.spread, self._shares()
         if self.objective.per_example:
-            losses, of_positive, of_vectors, of_source, of_variables = zip(*spread(self._share, shares), strict=True)
+            compute = self._share
+            if self._has_log_sums():
+                # as columns they multiply faster, and the shares need them once
+                self.columns, compute = self.source.mT.contiguous(), self._share_by_log_sums
+            losses, of_positive, of_vectors, of_source, of_variables = zip(*spread(compute, shares), strict=True)
         else:
             batches = spread(self._batch, shares)
             losses, of_positive, of_negatives = self._loss(_joined(batches))
@@ -99,6 +104,38 @@ class Part:
         cuts = [self.examples * i // shares for i in range(shares + 1)]
         return [slice(start, stop) for start, stop in pairwise(cuts)]
 
+    def _has_log_sums(self) -> bool:
+        """Whether the loss can be computed without ever holding the scores of a share."""
+        if self.objective.of_log_sum is None or self.stack.device.type != "cpu":
+            return False
+        drawn = self.stack.shared.num_negatives
+        return self.shared_negatives is not None or scores_by_product(self.source.shape[1], drawn, "cpu")
+
+    def _share_by_log_sums(self, share: slice) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+        inverse, negatives = 1.0 / self.numbers["temperature"], self._negatives(share)
+        shifted = not log_sums.bounded(self.stack.shared.score, inverse)
+        cells, (runs, width, _) = self._cells(share), self.source.shape
+        size = share.stop - share.start
+        blocks = blocks_of(size, runs * width * self.source.element_size(), self.source.device)
+        if self.shared_negatives is not None:
+            places = self.stack.places_among(self.part, share, negatives, cells)
+            exponentiate, blocks = log_sums.shared(self.columns, places, shifted=shifted), [slice(0, size)]
+        elif shifted or width > log_sums.COUNT_LIMIT * self.stack.shared.num_negatives:
+            exponentiate = log_sums.picked(self.columns, negatives, cells, shifted=shifted)
+        else:
+            exponentiate = log_sums.counted(self.columns, self.stack.counts(self.part, share, negatives, cells))
+        numbers = {name: value.view(-1, 1) for name, value in self.numbers.items()}
+        users, positive = self.users[:, share], self.positive[:, share]
+
+        def keywords(block: slice) -> dict[str, Tensor]:
+            if self.companion is None:
+                return numbers
+            return numbers | self.companion.keywords(self.variables, users[:, block], negatives)
+
+        finish = log_sums.finishing(self.objective.of_log_sum, positive, self.examples, keywords)
+        results = log_sums.through_log_sums(self.vectors[:, share], self.source, inverse, exponentiate, finish, blocks)
+        return *results, []
+
     def _share(self, share: slice) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
         batch = self._batch(share)
         losses, of_positive, of_negatives, *of_variables = self._loss(batch, share)
@@ -111,11 +148,15 @@ class Part:
         shape = (share.stop - share.start, self.stack.shared.num_negatives)
         return self.stack.draw(self.part, self.place, shape, share.start)
 
+    def _cells(self, share: slice) -> Cells:
+        """The training items of a share's users."""
+        if share == slice(0, self.examples):
+            return self.cells
+        return self.stack.cells_of_share(self.part, self.cells, share)
+
     def _batch(self, share: slice) -> Batch:
         """The scores of a share of the examples, with a graph that leads back to its vectors and to the source."""
-        cells = self.cells
-        if share != slice(0, self.examples):
-            cells = self.stack.cells_of_share(self.part, cells, share)
+        cells = self._cells(share)
         vectors, source = self.vectors[:, share].detach().requires_grad_(), self.source.detach().requires_grad_()
         pick, negatives = pick_scores if self.shared_negatives is None else shared_scores, self._negatives(share)
         similarity = None

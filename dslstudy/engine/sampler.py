@@ -125,12 +125,14 @@ class Cells:
         places = []
         for run in range(runs):
             here = self if runs == 1 else self.select(slice(run * per_run, (run + 1) * per_run))
-            left, right = (torch.searchsorted(ordered[run], here.item, right=right) for right in (False, True))
-            found = (right > left).nonzero()[:, 0]
-            times = right[found] - left[found]
+            drawn = torch.zeros(self.positives.num_items, dtype=torch.bool)  # most cells were not: a glance is enough
+            drawn[negatives[run]] = True
+            found = drawn[here.item].nonzero()[:, 0]
+            left, right = (torch.searchsorted(ordered[run], here.item[found], right=right) for right in (False, True))
+            times = right - left
             cell = torch.repeat_interleave(torch.arange(len(found)), times)
             step = torch.arange(len(cell)) - (times.cumsum(0) - times)[cell]
-            column = order[run][left[found][cell] + step]
+            column = order[run][left[cell] + step]
             places.append((run * per_run + here.row[found][cell]) * count + column)
         return torch.cat(places)
 

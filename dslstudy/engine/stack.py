@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from math import isfinite
@@ -19,6 +20,7 @@ from dslstudy.engine.companions.companion import Companion
 from dslstudy.engine.compiling import decide
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.fused import fused_available, fused_fits
+from dslstudy.engine.log_sums import counts_of
 from dslstudy.engine.memory import TooLargeError, is_out_of_memory
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.engine.optimizer import StackedAdam
@@ -111,7 +113,8 @@ class Stack:
             [run.config.learning_rate for run in self.active],
             [run.config.weight_decay for run in self.active],
         )
-        self.companions = {kind: self._companion(kind) for kind in dict.fromkeys(map(_kind_of, self.active))}
+        self.kinds = [_kind_of(run) for run in self.active]
+        self.companions = {kind: self._companion(kind) for kind in dict.fromkeys(self.kinds)}
         config = self.shared
         self.compile = decide(compile, config.epochs * len(interactions) * config.num_negatives, device)
         # the fused kernel gathers: it is for item sets too large to be scored whole
@@ -236,7 +239,8 @@ class Stack:
                 outputs, weights = [*outputs, auxiliary.sum()], [*weights, None]
             if outputs:
                 torch.autograd.backward(outputs, weights)
-        self.optimizer.step(self.workers.spread)
+        with self.workers.all_threads() if len(self.active) == 1 else nullcontext():
+            self.optimizer.step(self.workers.spread)
         self._move_companions()
 
     def settings_of(self, part: slice) -> tuple[tuple[str, ...], dict[str, Tensor | int]]:
@@ -251,8 +255,9 @@ class Stack:
 
     def _of_kind(self, kind: Kind) -> slice:
         """The runs in flight that have a loss's kind."""
-        found = [i for i, run in enumerate(self.active) if _kind_of(run) == kind]
-        return slice(found[0], found[-1] + 1) if found else slice(0, 0)
+        count = self.kinds.count(kind)
+        first = self.kinds.index(kind) if count else 0
+        return slice(first, first + count)
 
     def _companion(self, kind: Kind) -> Companion | None:
         make = OBJECTIVES[kind[0]].companion
@@ -260,7 +265,7 @@ class Stack:
 
     def companion_of(self, part: slice) -> tuple[Companion | None, slice]:
         """What the loss of a part carries along, and which of the companion's runs the part's are."""
-        kind = _kind_of(self.active[part.start])
+        kind = self.kinds[part.start]
         first = self._of_kind(kind).start
         return self.companions[kind], slice(part.start - first, part.stop - first)
 
@@ -286,11 +291,7 @@ class Stack:
         """Slices of runs with one loss, at most ``part_size`` runs each."""
         parts, start = [], 0
         for stop in range(1, len(self.active) + 1):
-            if (
-                stop == len(self.active)
-                or stop - start == self.part_size
-                or _kind_of(self.active[stop]) != _kind_of(self.active[start])
-            ):
+            if stop == len(self.active) or stop - start == self.part_size or self.kinds[stop] != self.kinds[start]:
                 parts.append(slice(start, stop))
                 start = stop
         return parts
@@ -299,7 +300,7 @@ class Stack:
         self,
         part: slice,
         tables: Sequence[Tensor],
-        gradients: Sequence[Tensor],
+        gradients: list[Tensor],
         users: Tensor,
         items: Tensor,
         place: Place,
@@ -314,13 +315,14 @@ class Stack:
             if size == 1:
                 raise TooLargeError(str(error)) from error
         else:
-            for gradient, of_table in zip(gradients, of_tables, strict=True):
-                gradient[part] = of_table
+            for place, of_table in enumerate(of_tables):
+                if part == slice(0, len(self.active)):
+                    gradients[place] = of_table
+                else:
+                    gradients[place][part] = of_table
             if of_variables:
                 _, runs = self.companion_of(part)
-                for gradient, of_variable in zip(
-                    self._of_variables[_kind_of(self.active[part.start])], of_variables, strict=True
-                ):
+                for gradient, of_variable in zip(self._of_variables[self.kinds[part.start]], of_variables, strict=True):
                     gradient[runs] = of_variable
             self.loss_sum[part] += losses.sum(dim=1)
             return
@@ -389,6 +391,16 @@ class Stack:
         key = ("cells", *self._seeds(part), share.start, share.stop)
         return self._once(key, lambda: cells.select(share, part.stop - part.start))
 
+    def counts(self, part: slice, share: slice, negatives: Tensor, cells: Cells) -> Tensor:
+        """How often each item (P, b, I) is a share's negative."""
+        key = ("counts", *self._seeds(part), share.start, share.stop)
+        return self._once(key, lambda: counts_of(negatives, cells, self.positives.num_items))
+
+    def places_among(self, part: slice, share: slice, negatives: Tensor, cells: Cells) -> Tensor:
+        """Where a share's scores of the batch's negatives (P, N) are of training items."""
+        key = ("places", *self._seeds(part), share.start, share.stop)
+        return self._once(key, lambda: cells.places_among(negatives))
+
     def mask(self, part: slice, share: slice, scores: Tensor) -> Tensor:
         """Which of a share's scores (P, b, N) are of real negatives."""
         return self._once(("mask", *self._seeds(part), share.start, share.stop), lambda: scores.detach() > -torch.inf)
@@ -443,6 +455,7 @@ class Stack:
                 here = self._of_kind(kind)
                 companion.keep([i - here.start for i in staying if here.start <= i < here.stop])
         self.active = [self.active[i] for i in staying]
+        self.kinds = [self.kinds[i] for i in staying]
         self.generators = [self.generators[i] for i in staying]
         self._settings.clear()
         if not staying:

@@ -23,6 +23,7 @@ PACKAGE = Path(dslstudy.__file__).parent
 SHARED_CODE = (
     "data/interactions.py",
     "data/splits.py",
+    "engine/log_sums.py",
     "engine/objectives.py",
     "engine/optimizer.py",
     "engine/part.py",

@@ -18,8 +18,8 @@ from dslstudy.engine.streams import torch_seed
 SMALL = {
     "embedding_size": 6,
     "num_negatives": 12,
-    "batch_size": 128,
-    "epochs": 3,
+    "batch_size": 64,
+    "epochs": 2,
     "evaluate_every": 1,
     "learning_rate": 0.05,
 }
@@ -125,7 +125,7 @@ def _area(positive, scores, state, settings):
 
 
 LOSSES = [
-    ("slatk", {"k": 4, "quantile_every": 2, "weight_temperature": 0.7}),
+    ("slatk", {"k": 4, "quantile_every": 1, "weight_temperature": 0.7}),
     ("llpauc", {"alpha": 0.6, "beta": 0.4}),
     ("advinfonce", {"adversary_every": 2, "adversary_learning_rate": 0.3, "negative_weight": 2.0}),
 ]
@@ -137,7 +137,7 @@ def test_training_is_what_a_plain_loop_does(split, loss, settings, sampling, sha
     monkeypatch.setattr(part_of_stack, "SHARE_SCORES", 1 if shares > 1 else 2**20)
     monkeypatch.setattr(part_of_stack, "MOST_SHARES", shares)
     monkeypatch.setattr(slatk, "USERS_AT_ONCE", 50)
-    part = split.train.select(np.arange(len(split.train)) % 8 == 0)
+    part = split.train.select(np.arange(len(split.train)) % 16 == 0)
     config = config_of(loss, loss_parameters=settings, negative_sampling=sampling)
     counter = iter(range(10))
     (run,) = train(part, [config], lambda users, items: [float(next(counter))], progress=False)
@@ -149,7 +149,7 @@ def test_training_is_what_a_plain_loop_does(split, loss, settings, sampling, sha
 @pytest.mark.parametrize("loss", ["llpauc", "advinfonce"])
 def test_what_is_learnt_besides_the_model_is_what_a_plain_loop_learns(split, loss, monkeypatch):
     monkeypatch.setattr(part_of_stack, "SHARE_SCORES", 1)
-    part = split.train.select(np.arange(len(split.train)) % 8 == 0)
+    part = split.train.select(np.arange(len(split.train)) % 16 == 0)
     config = config_of(loss, loss_parameters=dict(LOSSES)[loss])
     with Stack(part, [TrainedRun(config)], torch.device("cpu")) as stack:
         for _ in range(config.epochs):

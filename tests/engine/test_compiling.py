@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 SMALL = {"embedding_size": 8, "num_negatives": 16, "batch_size": 256, "epochs": 2, "evaluate_every": 1}
 
 
-@pytest.mark.parametrize("loss", ["softmax", "dsl"])
+@pytest.mark.parametrize("loss", ["psl", "dsl"])
 def test_compiled_training_is_plain_training(split, validate, loss, monkeypatch):
     config = TrainingConfig(**SMALL | {"loss": loss})
     (plain,) = train(split.train, [config], validate, compile="never", progress=False)

@@ -37,7 +37,7 @@ def by_loops(vectors, items, negatives):
 def test_picked_scores_and_gradients(tables, way, block, monkeypatch):
     vectors, items, negatives = tables
     monkeypatch.setitem(scores.PRODUCT_LIMIT, "cpu", 0 if way == "gather" else 1000)
-    monkeypatch.setattr(scores, "_blocks", in_blocks_of(3 if block == 1 else B))
+    monkeypatch.setattr(scores, "blocks_of", in_blocks_of(3 if block == 1 else B))
     if way == "shared":
         negatives = negatives[:, 0]
     picked, expected = pick(way, vectors, items, negatives), by_loops(vectors, items, negatives)
@@ -66,7 +66,7 @@ def in_blocks_of(size):
 def test_training_items_are_masked_in_every_way(tables, way, block, monkeypatch):
     vectors, items, negatives = tables
     monkeypatch.setitem(scores.PRODUCT_LIMIT, "cpu", 0 if way == "gather" else 1000)
-    monkeypatch.setattr(scores, "_blocks", in_blocks_of(block))
+    monkeypatch.setattr(scores, "blocks_of", in_blocks_of(block))
     pairs = {(0, 1), (0, 5), (1, 2), (2, 0), (2, 7), (3, 3)}
     array = torch.tensor(sorted(pairs)).numpy()
     positives = Positives(Interactions.with_ids(array[:, 0], array[:, 1], num_users=4, num_items=ITEMS))
