@@ -250,10 +250,15 @@ def contrast_by_share(profile: Profile) -> dict[tuple[float, float], Arms]:
 
 
 def training_sweep(profile: Profile, place: Place) -> dict[int, Arms]:
-    """Epochs -> plain and C2AL, up to the place's own number: what is left of a gain once the baseline is trained."""
+    """Epochs -> plain, C2AL and a random pair, up to the place's own number: what a gain owes to a short training."""
     own = place.run().epochs
     lengths = sorted({max(1, round(factor * own)) for factor in EPOCH_FACTORS})
-    return {epochs: _plain_and_c2al(aside(profile), place, epochs=epochs) for epochs in lengths}
+    seeds, chance = aside(profile), {"weight": WEIGHT, "random_pair_seed": RANDOM_PAIRS[0]}
+    return {
+        epochs: _plain_and_c2al(seeds, place, epochs=epochs)
+        | {"random_pair": place.arm(seeds, "c2al", epochs=epochs, **chance)}
+        for epochs in lengths
+    }
 
 
 def baseline_check(profile: Profile, place: Place) -> dict[tuple[float, int], list[ClickRunConfig]]:
@@ -290,8 +295,8 @@ def weight_sweep(
 
 
 def share_sweep(profile: Profile, axis: str = "popularity") -> dict[int, list[ClickRunConfig]]:
-    """Bins on either side of an axis of the public data -> C2AL's arm: one, two, three, five tenths."""
-    bins = (1, 3) if profile.name == "smoke" else (1, 2, 3, 5)
+    """Bins on either side of an axis of the public data -> C2AL's arm: one, three, five tenths; two at paper, too."""
+    bins = {"smoke": (1, 3), "quick": (1, 3, 5)}.get(profile.name, (1, 2, 3, 5))
     seeds = aside(profile)
     return {number: public(profile, axis, number).arm(seeds, "c2al", weight=WEIGHT) for number in bins}
 
@@ -304,6 +309,7 @@ def axis_sweep(profile: Profile) -> dict[str, list[ClickRunConfig]]:
 
 def random_pairs(profile: Profile, place: Place) -> dict[int, list[ClickRunConfig]]:
     """Seed of a random pair -> C2AL's arm with it."""
+    profile = aside(profile)
     return {
         number: place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=number)
         for number in (RANDOM_PAIRS[:1] if profile.name == "smoke" or place.worlds else RANDOM_PAIRS)

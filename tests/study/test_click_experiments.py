@@ -63,7 +63,7 @@ def test_training_is_swept_up_to_the_headline_and_the_baseline_beyond_it(place):
     own = arms["plain"][0]
     sweep = experiments.training_sweep(QUICK, here)
     assert max(sweep) == own.epochs > min(sweep)
-    for name in ("plain", "c2al"):
+    for name in ("plain", "c2al", "random_pair"):
         assert keys(sweep[own.epochs][name]) == keys(arms[name])[:3]
         assert {run.epochs for run in sweep[min(sweep)][name]} == {min(sweep)}
     check = experiments.baseline_check(QUICK, here)
