@@ -10,6 +10,7 @@ from trial import Task, main
 from dslstudy.data.interactions import Interactions
 from dslstudy.engine import scores
 from dslstudy.engine.config import TrainingConfig
+from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.engine.ranking import Stack, TrainedRun
 from dslstudy.metrics.topk import RankingEvaluator
 
@@ -84,12 +85,15 @@ class Engine:
         if first.negative_sampling == "example":
             by_product = scores.scores_by_product(self.task.num_items, first.num_negatives, kind)
             width = self.task.num_items if by_product else width
+        multiplied = by_product or first.negative_sampling == "batch"
+        # such losses go from scores to gradients without the compiler (dslstudy.engine.log_sums)
+        in_cache = kind == "cpu" and multiplied and OBJECTIVES[first.loss].of_log_sum is not None
         size = first.embedding_size
         values = (self.task.num_users + self.task.num_items) * size
         of_device = {"device_memory_mb": torch.cuda.max_memory_allocated() / 2**20} if kind == "cuda" else {}
         return of_device | {
-            "compiled": self.stack.compile,
-            "path": "product" if by_product or first.negative_sampling == "batch" else "gather",
+            "compiled": self.stack.compile and not in_cache,
+            "path": "product" if multiplied else "gather",
             "product_limit": scores.PRODUCT_LIMIT[kind],
             # a product of (B, d) with (d, width), and two of that size backwards
             "gigaflops_per_update": 6e-9 * self.runs * first.batch_size * width * size,

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dslstudy.engine import checkpoint
 from dslstudy.engine.checkpoint import Checkpoint
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.ranking import Stack, train
@@ -44,6 +45,7 @@ def test_a_stopped_stack_goes_on_where_it_was(split, validate, tmp_path, monkeyp
         configs = [TrainingConfig(**SMALL | {"backbone": backbone, "seed": seed}) for seed in (0, 1)]
     whole = train(split.train, configs, validate, progress=False)
     epochs, plain_epoch = [], Stack.epoch
+    monkeypatch.setattr(checkpoint, "WRITING_SHARE", 1e9)  # write after every epoch, however long it takes
 
     def epoch(self):
         epochs.append(self.epoch_number + 1)
@@ -70,6 +72,7 @@ def test_a_stopped_stack_goes_on_where_it_was(split, validate, tmp_path, monkeyp
 SCRIPT = """
 import sys
 from dslstudy.data import load_split
+from dslstudy.engine import checkpoint
 from dslstudy.engine.checkpoint import Checkpoint
 from dslstudy.engine.config import TrainingConfig
 from dslstudy.engine.ranking import train
