@@ -166,7 +166,8 @@ def draw_cohort_differences(
         ax.set_xticks(range(len(cohorts)), list(cohorts))
         ax.set(title=title, ylabel=f"{metric} less {baseline}'s\n(points)")
         ax.grid(axis="x", visible=False)
-    axes[0].legend(ncols=3, fontsize=8)
+    # below the panels: inside, six arms would cover their own bars
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
     if len(panels) > 1:
         label_panels(axes)
     return figure

@@ -22,7 +22,7 @@ from dslstudy.engine.config import require_count, require_number, require_one_of
 from dslstudy.engine.sampler import Positives, draw_negatives, epoch_order
 from dslstudy.engine.streams import torch_seed
 from dslstudy.errors import InputError
-from dslstudy.losses import dsl_terms, softmax_loss
+from dslstudy.losses import dsl_terms, softmax_loss, unchecked
 from dslstudy.metrics.significance import Interval, holm, mean_interval, paired_bootstrap
 from dslstudy.models.matrix_factorization import MatrixFactorization
 
@@ -345,6 +345,7 @@ class _Heads(nn.Module):
         return examples.losses(vectors, rows).sum() / len(inside)
 
 
+@unchecked()  # a loss that is not finite is seen at the end of its epoch
 def train_two_towers(interactions: Interactions, config: TwoTowerConfig, pair: UserPair | None = None) -> TwoTowers:
     """Train one run in the plainest way.
 
