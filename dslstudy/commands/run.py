@@ -64,7 +64,9 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
     help="Ranking: mf, lightgcn or xsimgcl; or a baseline: popularity, item-knn, ease.  [default: mf]",
 )
 @click.option(
-    "--loss", default=None, help="Ranking: bpr, softmax, bsl, psl or dsl.  [default: softmax; none for a baseline]"
+    "--loss",
+    default=None,
+    help="Ranking: bpr, llpauc, softmax, advinfonce, bsl, psl, slatk or dsl.  [default: softmax; none for a baseline]",
 )
 @click.option("--method", default=None, help="Clicks: plain, c2al, membership, groupdro, ...  [default: plain]")
 @click.option(

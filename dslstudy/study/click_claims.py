@@ -67,7 +67,7 @@ def c2al_claims() -> list[Claim]:
                 "more",
                 "",
                 "arXiv 2510.02215, its analysis of attention weights",
-                "why-one-objective-forgets-minorities",
+                "auxiliary-heads",
                 "direction",
                 place,
                 _measured(measure),
