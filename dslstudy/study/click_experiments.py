@@ -4,9 +4,9 @@ An *arm* is one way of training with a configuration per pair: equal places in t
 baseline ``plain`` is one arm whatever it is compared with, so experiments share its runs.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +16,7 @@ from dslstudy.study.profiles import Profile
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study
 
-Label = TypeVar("Label", bound=Hashable)
-
-#: weight of both auxiliary heads where nothing else is said: in worlds with contrast the gain grows up to about here
+#: weight of both auxiliary heads where nothing else is said, the same as the click's own; sweeps turn it
 WEIGHT = 1.0
 #: the same of heads that predict membership alone: an easy label, which they learn from little
 MEMBERSHIP_WEIGHT = 0.1
@@ -107,8 +105,8 @@ def aside(profile: Profile) -> Profile:
 
 
 def obtain_arms(
-    study: Study, arms: Mapping[Label, Sequence[ClickRunConfig]], *, description: str = "runs"
-) -> dict[Label, list[Record]]:
+    study: Study, arms: Mapping[Any, Sequence[ClickRunConfig]], *, description: str = "runs"
+) -> dict[Any, list[Record]]:
     """The records of arms, trained world by world, so that each world is drawn once.
 
     Args:
@@ -130,7 +128,7 @@ def obtain_arms(
     return {label: [found[config.key] for config in of_arm] for label, of_arm in arms.items()}
 
 
-def selected(arms: Mapping[Label, Sequence[Record]]) -> Label:
+def selected(arms: Mapping[Any, Sequence[Record]]) -> Any:
     """The arm whose mean cross-entropy on validation rows is lowest; test rows have no say.
 
     Args:
