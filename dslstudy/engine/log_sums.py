@@ -70,7 +70,7 @@ def through_log_sums(
     for block in blocks:
         here = vectors[:, block]
         sums, shift, dense = exponentiate(block, here * inverse)
-        real = sums > 0
+        real = sums != 0  # a sum that is not finite is real: a run that diverges must be seen to
         logs = torch.where(real, sums, 1.0).log()
         if shift is not None:
             logs += shift

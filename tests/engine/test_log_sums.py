@@ -111,6 +111,22 @@ def test_scores_of_any_size_once_the_largest_is_taken_off(batch):
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_what_is_not_finite_is_not_hidden(batch, bad):
+    vectors, items, positive, negatives, known, *_ = batch
+    vectors[1, 3, 0] = bad
+    numbers = {"temperature": torch.ones(P, 1)}
+    finish = log_sums.finishing(OBJECTIVES["softmax"].of_log_sum, positive, B, lambda block: numbers)
+    for exponentiate in (
+        log_sums.picked(items.mT, negatives, known, shifted=True),
+        log_sums.picked(items.mT, negatives, known, shifted=False),
+        log_sums.counted(items.mT, log_sums.counts_of(negatives, known, ITEMS).double()),
+    ):
+        losses, *_ = log_sums.through_log_sums(vectors, items, torch.ones(P), exponentiate, finish, [slice(0, B)])
+        assert not losses[1, 3].isfinite()
+        assert losses[0].isfinite().all()
+
+
 def test_cosines_are_bounded_unless_the_temperature_is_tiny():
     assert log_sums.bounded("cosine", torch.tensor([5.0, 40.0]))
     assert not log_sums.bounded("cosine", torch.tensor([5.0, 41.0]))
