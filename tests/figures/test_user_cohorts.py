@@ -1,28 +1,12 @@
 """The figures of the chapters on finding cohorts and on cohorts in ranking draw what they are given."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-
-mpl.use("Agg")
+from drawing import render
 
 from dslstudy.figures import user_cohorts as figures
-from dslstudy.figures.style import apply_style
 from dslstudy.metrics.significance import Interval
 from dslstudy.study.user_cohorts import compare_cohorts
-
-
-@pytest.fixture(autouse=True)
-def _look():
-    with mpl.rc_context():
-        apply_style()
-        yield
-
-
-def render(figure):
-    """Draw to the last pixel; a bad label or a negative size shows only then."""
-    figure.canvas.draw()
-    return figure.axes
 
 
 def test_chance_shows_medians_and_what_was_found():

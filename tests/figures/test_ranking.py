@@ -3,6 +3,7 @@
 import matplotlib as mpl
 import numpy as np
 import pytest
+from drawing import render
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,20 +12,6 @@ from dslstudy.figures import data, ranking, style
 from dslstudy.metrics.significance import Interval, mean_interval
 
 COUNTS = st.lists(st.integers(1, 50), min_size=2, max_size=60).map(np.array)
-
-
-@pytest.fixture(autouse=True)
-def book_style():
-    mpl.use("Agg")
-    with mpl.rc_context():
-        style.apply_style()
-        yield
-
-
-def drawn(figure):
-    """Render it, so that a fault in layout or text comes out; return its axes."""
-    figure.canvas.draw()
-    return figure.axes
 
 
 def test_style_sets_the_width_of_the_text_column():
@@ -42,7 +29,7 @@ def test_every_loss_has_a_colour_and_a_marker_of_its_own():
 
 def test_panels_get_letters():
     figure = data.draw_long_tail({"one": np.array([5, 3, 1])})
-    assert [ax.get_title(loc="left")[:3] for ax in drawn(figure)] == ["(a)", "(b)"]
+    assert [ax.get_title(loc="left")[:3] for ax in render(figure)] == ["(a)", "(b)"]
 
 
 @given(COUNTS)
@@ -74,26 +61,26 @@ def test_group_shares_by_hand():
 
 
 def test_long_tail_marks_the_share_of_the_head():
-    ranks, shares = drawn(data.draw_long_tail({"one": np.array([50, 20, 10, 10, 10])}, head=0.2))
+    ranks, shares = render(data.draw_long_tail({"one": np.array([50, 20, 10, 10, 10])}, head=0.2))
     assert ranks.lines[0].get_ydata().tolist() == [50, 20, 10, 10, 10]
     assert "50%" in [text.get_text() for text in shares.texts]
 
 
 def test_popularity_shift_draws_a_bar_for_each_decile():
     shares = {"iid": {"train": np.full(10, 0.1), "test": np.linspace(0.19, 0.01, 10)}}
-    (ax,) = drawn(data.draw_popularity_shift(shares))
+    (ax,) = render(data.draw_popularity_shift(shares))
     assert [bar.get_height() for bar in ax.containers[1]] == pytest.approx(list(shares["iid"]["test"]))
 
 
 def test_in_time_counts_every_interaction():
     times = {"train": np.arange(0, 8_000_000, 100_000), "test": np.arange(8_000_000, 9_000_000, 100_000)}
-    ax, _ = drawn(data.draw_in_time({"temporal": times, "iid": times}, bins=9))
+    ax, _ = render(data.draw_in_time({"temporal": times, "iid": times}, bins=9))
     heights = [sum(bar.get_height() for bar in container) for container in ax.containers]
     assert sum(heights) == 90
 
 
 def test_head_dependence_joins_the_two_splits_and_keeps_its_labels_apart():
-    (ax,) = drawn(data.draw_head_dependence({"EASE": (0.4, 0.1), "kNN": (0.3, 0.099)}, metric="NDCG@20"))
+    (ax,) = render(data.draw_head_dependence({"EASE": (0.4, 0.1), "kNN": (0.3, 0.099)}, metric="NDCG@20"))
     assert list(ax.lines[0].get_ydata()) == [0.4, 0.1]
     height = {text.get_text(): text.get_position()[1] for text in ax.texts}
     assert height["0.099  kNN"] == 0.099
@@ -102,7 +89,7 @@ def test_head_dependence_joins_the_two_splits_and_keeps_its_labels_apart():
 
 def test_training_curves_mark_the_epoch_selected():
     history = [{"epoch": e, "loss": 1 / e, "validation": v} for e, v in ((1, 0.1), (2, 0.3), (3, 0.2))]
-    axes = drawn(ranking.draw_training_curves({"bpr": [history], "softmax": [history, history]}))
+    axes = render(ranking.draw_training_curves({"bpr": [history], "softmax": [history, history]}))
     marks = [line for line in axes[0].lines if len(line.get_xdata()) == 1]
     assert [mark.get_xdata()[0] for mark in marks] == [2, 2, 2]
     assert len(axes) == 3
@@ -110,7 +97,7 @@ def test_training_curves_mark_the_epoch_selected():
 
 def test_sweep_draws_means_with_their_t_intervals():
     values = {0.1: np.array([0.2, 0.3, 0.25]), 0.2: np.array([0.4, 0.41, 0.45])}
-    left, right = drawn(ranking.draw_two_sweeps(values, {"bpr": values, "softmax": values}))
+    left, right = render(ranking.draw_two_sweeps(values, {"bpr": values, "softmax": values}))
     bars = left.containers[0]
     line, _, (segments,) = bars
     assert list(line.get_xdata()) == [0.1, 0.2]
@@ -121,7 +108,7 @@ def test_sweep_draws_means_with_their_t_intervals():
 
 
 def test_comparisons_stand_in_the_order_given():
-    (ax,) = drawn(
+    (ax,) = render(
         ranking.draw_comparisons({"a": Interval(0.1, 0.05, 0.2), "b": Interval(-0.1, -0.2, 0.1)}, xlabel="difference")
     )
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
@@ -130,7 +117,7 @@ def test_comparisons_stand_in_the_order_given():
 
 def test_beside_published_draws_both_and_leaves_out_what_was_not_run():
     ours = {"ndcg@20": {"softmax": np.array([0.125, 0.127]), "bpr": np.array([])}}
-    (ax,) = drawn(ranking.draw_beside_published(ours, {"ndcg@20": {"softmax": 0.1261, "bpr": 0.1234}}))
+    (ax,) = render(ranking.draw_beside_published(ours, {"ndcg@20": {"softmax": 0.1261, "bpr": 0.1234}}))
     diamonds = [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "D" and len(line.get_xdata()) == 1]
     assert diamonds == [0.1261, 0.1234]
     assert [container.lines[0].get_xdata()[0] for container in ax.containers] == [pytest.approx(0.126)]
@@ -141,19 +128,19 @@ def test_pull_prints_the_shares_of_the_named_negatives():
     margins = np.array([0.5, -1.0, -0.2])
     shares = {"BPR": np.array([0.5, 0.2, 0.3]), "SL τ=0.1": np.array([0.9991, 0.0001, 0.0008])}
     titles = ["A Title That Is Too Long (1996)", "B" * 50]
-    _, table = drawn(ranking.draw_pull(margins, shares, shown=[0, 1], titles=titles))
+    _, table = render(ranking.draw_pull(margins, shares, shown=[0, 1], titles=titles))
     assert [text.get_text() for text in table.texts] == ["50.0", "99.9", "20.0", "<0.1"]
     assert [label.get_text() for label in table.get_yticklabels()] == ["A Title That Is Too Long", "B" * 26 + "…"]
 
 
 def test_bound_prints_the_gap():
     log_rank = np.log(np.arange(1, 50))
-    (ax,) = drawn(ranking.draw_bound(log_rank, {"τ = 1": log_rank + 0.5}))
+    (ax,) = render(ranking.draw_bound(log_rank, {"τ = 1": log_rank + 0.5}))
     assert "mean gap 0.50" in [text.get_text() for text in ax.texts]
 
 
 def test_two_losses_draws_value_and_slope():
     margin = np.linspace(-1, 1, 5)
-    value, slope = drawn(ranking.draw_two_losses(margin, {"BPR": (margin**2, 2 * margin)}))
+    value, slope = render(ranking.draw_two_losses(margin, {"BPR": (margin**2, 2 * margin)}))
     assert list(value.lines[0].get_ydata()) == list(margin**2)
     assert list(slope.lines[0].get_ydata()) == list(2 * margin)

@@ -1,30 +1,15 @@
 """The figures of the chapter on backbones draw what they are given."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
+from drawing import render
 
 from dslstudy.figures import backbones as figures
-from dslstudy.figures.style import apply_style
-
-
-@pytest.fixture(autouse=True)
-def _look():
-    mpl.use("Agg")
-    with mpl.rc_context():
-        apply_style()
-        yield
 
 
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def render(figure):
-    """Draw to the last pixel; a bad label or a negative size shows only then."""
-    figure.canvas.draw()
-    return figure.axes
 
 
 def lines(ax):

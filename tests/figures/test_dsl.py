@@ -1,23 +1,10 @@
 """The figures of the chapters on DSL's branches draw what they are given."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
+from drawing import render
 
 from dslstudy.figures import dsl as figures
-from dslstudy.figures.style import apply_style
-
-
-@pytest.fixture(autouse=True)
-def _look():
-    with mpl.rc_context():
-        apply_style()
-        yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -32,12 +19,6 @@ def points(collection):
 def lines(ax):
     """Label -> (x, y) of the labelled lines."""
     return {line.get_label(): np.asarray(line.get_data()) for line in ax.get_lines() if line.get_label()[0] != "_"}
-
-
-def render(figure):
-    """Draw to the last pixel; a bad label or a negative size shows only then."""
-    figure.canvas.draw()
-    return figure.axes
 
 
 def test_payoff_puts_hardness_left_and_similarity_right(rng):

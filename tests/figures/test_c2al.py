@@ -1,32 +1,17 @@
 """The figures of the chapters on cohorts draw what they are given."""
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-
-mpl.use("Agg")
+from drawing import render
 
 from dslstudy.c2al.attention import EDGES, AttentionRecord, attention_statistics
 from dslstudy.c2al.cohorts import discover
 from dslstudy.c2al.gradients import EVERYONE, SHARED, GradientParts
 from dslstudy.data.click_logs import Axis
 from dslstudy.figures import c2al as figures
-from dslstudy.figures.style import BLUE, GREY, VERMILION, apply_style
+from dslstudy.figures.style import BLUE, GREY, VERMILION
 from dslstudy.metrics.calibration import ReliabilityCurve
 from dslstudy.metrics.significance import Interval, mean_interval
-
-
-@pytest.fixture(autouse=True)
-def _look():
-    with mpl.rc_context():
-        apply_style()
-        yield
-
-
-def render(figure):
-    """Draw to the last pixel; a bad label or a negative size shows only then."""
-    figure.canvas.draw()
-    return figure.axes
 
 
 def found(divergence="js", *, cohorts=4, empty=None, seed=0):

@@ -1,26 +1,12 @@
 """The figures of the chapter on speed draw what the records hold."""
 
-import matplotlib as mpl
 import pytest
+from drawing import render
 
 from dslstudy.errors import InputError
 from dslstudy.figures import speed as figures
-from dslstudy.figures.style import VERMILION, apply_style
+from dslstudy.figures.style import VERMILION
 from dslstudy.study.benchmarks import BenchmarkRecord, Comparison, Contender
-
-
-@pytest.fixture(autouse=True)
-def _look():
-    mpl.use("Agg")
-    with mpl.rc_context():
-        apply_style()
-        yield
-
-
-def render(figure):
-    """Draw to the last pixel; a bad label or a negative size shows only then."""
-    figure.canvas.draw()
-    return figure.axes
 
 
 def contender(name, rates, **more):
