@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 Tables = Callable[[], tuple[Tensor, Tensor]]
 
 
-class Companion:
+class Companion(ABC):
     """The state that a loss keeps for R runs, and how it changes.
 
     Args:
@@ -37,13 +38,14 @@ class Companion:
         self.configs, self.positives = list(configs), positives
         self.device = positives.keys.device
 
-    def start_epoch(self, epoch: int, tables: Tables) -> None:
+    def start_epoch(self, epoch: int, tables: Tables) -> None:  # noqa: B027 - not every companion has something to do
         """Prepare for an epoch, counted from 1."""
 
+    @abstractmethod
     def variables(self) -> list[Tensor]:
         """Tensors (R, ...) that the loss depends on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def keywords(self, variables: Sequence[Tensor], users: Tensor, negatives: Tensor) -> dict[str, Any]:
         """What the loss takes besides scores and hyperparameters.
 
@@ -52,9 +54,8 @@ class Companion:
             users: (P, b) of the examples.
             negatives: (P, b, N) of each example, or (P, N) shared by the batch.
         """
-        raise NotImplementedError
 
-    def step(self, gradients: Sequence[Tensor]) -> None:
+    def step(self, gradients: Sequence[Tensor]) -> None:  # noqa: B027 - nor something that moves
         """Move the variables, given the gradients (R, ...) of the mean loss; called while ``moving``."""
 
     def kept(self) -> list[Tensor]:
