@@ -10,7 +10,7 @@ from trial import Task, main
 from dslstudy.data.interactions import Interactions
 from dslstudy.engine import scores
 from dslstudy.engine.config import TrainingConfig
-from dslstudy.engine.objectives import OBJECTIVES
+from dslstudy.engine.part import in_cache
 from dslstudy.engine.ranking import Stack, TrainedRun
 from dslstudy.metrics.topk import RankingEvaluator
 
@@ -86,13 +86,13 @@ class Engine:
             by_product = scores.scores_by_product(self.task.num_items, first.num_negatives, kind)
             width = self.task.num_items if by_product else width
         multiplied = by_product or first.negative_sampling == "batch"
-        # such losses go from scores to gradients without the compiler (dslstudy.engine.log_sums)
-        in_cache = kind == "cpu" and multiplied and OBJECTIVES[first.loss].of_log_sum is not None
+        # such losses do without the compiler
+        without = in_cache(first.loss, first.negative_sampling, self.task.num_items, first.num_negatives, kind)
         size = first.embedding_size
         values = (self.task.num_users + self.task.num_items) * size
         of_device = {"device_memory_mb": torch.cuda.max_memory_allocated() / 2**20} if kind == "cuda" else {}
         return of_device | {
-            "compiled": self.stack.compile and not in_cache,
+            "compiled": self.stack.compile and not without,
             "path": "product" if multiplied else "gather",
             "product_limit": scores.PRODUCT_LIMIT[kind],
             # a product of (B, d) with (d, width), and two of that size backwards

@@ -101,7 +101,7 @@ def counts_of(negatives: Tensor, known: Cells, num_items: int) -> Tensor:
     runs, examples, _ = negatives.shape
     counts = torch.zeros(runs, examples, num_items, device=negatives.device)
     counts.scatter_add_(2, negatives, torch.ones((), device=negatives.device).expand(negatives.shape))
-    counts.view(-1).index_fill_(0, known.row * num_items + known.item, 0.0)
+    known.fill(counts, slice(0, examples), 0.0)
     return counts
 
 
@@ -114,8 +114,7 @@ def counted(columns: Tensor, counts: Tensor) -> Exponentiate:
     """
 
     def exponentiate(block: slice, vectors: Tensor) -> Exponentials:
-        buffer = buffers.take((*vectors.shape[:2], columns.shape[2]), vectors)
-        torch.bmm(vectors, columns, out=buffer)
+        buffer = _products(vectors, columns)
         buffer.exp_().mul_(counts[:, block])
         return Exponentials(buffer.sum(-1), None, lambda: buffer)
 
@@ -133,8 +132,7 @@ def picked(columns: Tensor, negatives: Tensor, known: Cells, *, shifted: bool) -
     """
 
     def exponentiate(block: slice, vectors: Tensor) -> Exponentials:
-        buffer = buffers.take((*vectors.shape[:2], columns.shape[2]), vectors)
-        torch.bmm(vectors, columns, out=buffer)
+        buffer = _products(vectors, columns)
         known.fill(buffer, block)
         scores = buffer.gather(2, negatives[:, block])
         shift = _take_off(scores) if shifted else None
@@ -154,13 +152,18 @@ def shared(columns: Tensor, known: Tensor, *, shifted: bool) -> Exponentiate:
     """
 
     def exponentiate(_: slice, vectors: Tensor) -> Exponentials:
-        scores = buffers.take((*vectors.shape[:2], columns.shape[2]), vectors)
-        torch.bmm(vectors, columns, out=scores)
+        scores = _products(vectors, columns)
         scores.view(-1).index_fill_(0, known, -torch.inf)
         shift = _take_off(scores) if shifted else None
         return Exponentials(scores.exp_().sum(-1), shift, lambda: scores)
 
     return exponentiate
+
+
+def _products(vectors: Tensor, columns: Tensor) -> Tensor:
+    """(P, b, d) by (P, d, W), in the thread's buffer."""
+    buffer = buffers.take((*vectors.shape[:2], columns.shape[2]), vectors)
+    return torch.bmm(vectors, columns, out=buffer)
 
 
 def _take_off(scores: Tensor) -> Tensor:

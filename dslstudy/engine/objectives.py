@@ -95,9 +95,11 @@ class Objective:
 
     def kind(self, given: Hyperparameters) -> tuple[str | int, ...]:
         """All that runs computed together must agree on: the words, and the companion's whole numbers."""
-        complete = self.complete(given)
-        shared = tuple(complete[name] for name in self.of_companion if isinstance(complete[name], int))
-        return *self.words(given), *shared
+        return tuple(
+            value
+            for name, value in self.complete(given).items()
+            if isinstance(value, str) or (isinstance(value, int) and name in self.of_companion)
+        )
 
     def numbers(self, runs: Sequence[Hyperparameters], device: torch.device) -> dict[str, Tensor | int]:
         """The function's hyperparameters that may differ from run to run, as (P,) tensors.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 #: whatever the number of cores: sums must not depend on it
 SHARE_SCORES, MOST_SHARES = 2**16, 4
 
+#: losses (P, b) of a share and the gradients of positives, vectors and source, and the companion's
+OfShare = tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]
+
 
 @dataclass
 class Part:
@@ -34,7 +38,6 @@ class Part:
     users: Tensor  # (P, B)
     positive_items: Tensor  # (P, B)
     shared_negatives: Tensor | None  # (P, N)
-    positive: Tensor  # (P, B)
     positive_vectors: Tensor  # (P, B, d)
     vectors: Tensor  # (P, B, d)
     source: Tensor  # (P, I, d) or, for shared negatives, (P, N, d): what the negatives' scores are products with
@@ -42,7 +45,9 @@ class Part:
 
     def __post_init__(self) -> None:
         config = self.stack.shared
-        self.objective = OBJECTIVES[self.stack.active[self.part.start].config.loss]
+        self.positive = (self.vectors * self.positive_vectors).sum(dim=-1)  # (P, B)
+        self.loss = self.stack.active[self.part.start].config.loss
+        self.objective = OBJECTIVES[self.loss]
         self.words, self.numbers = self.stack.settings_of(self.part)
         self.companion, of_runs = self.stack.companion_of(self.part)
         self.moving = self.companion is not None and self.companion.moving
@@ -56,16 +61,17 @@ class Part:
             if config.score != "cosine":
                 self.unit_source, self.unit_positive = score_tables(self.source, self.positive_vectors, "cosine")
 
-    def losses_and_gradients(self) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    def losses_and_gradients(self) -> OfShare:
         """Losses (P, B) and the gradients of their means: of positives, vectors, source, and the companion's."""
         if self.stack.fused and self.objective.fused is not None and self.words == self.objective.fused_words:
             return self._fused()
         spread, shares = self.stack.workers.spread, self._shares()
         if self.objective.per_example:
             compute = self._share
-            if self._has_log_sums():
-                # as columns they multiply faster, and the shares need them once
-                self.columns, compute = self.source.mT.contiguous(), self._share_by_log_sums
+            config = self.stack.shared
+            sampling = config.negative_sampling, self.stack.positives.num_items, config.num_negatives
+            if in_cache(self.loss, *sampling, self.stack.device.type):
+                compute = self._by_log_sums()
             losses, of_positive, of_vectors, of_source, of_variables = zip(*spread(compute, shares), strict=True)
         else:
             batches = spread(self._batch, shares)
@@ -83,7 +89,7 @@ class Part:
             [_total(of_variable) for of_variable in zip(*of_variables, strict=True)],
         )
 
-    def _fused(self) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+    def _fused(self) -> OfShare:
         """The same by the fused kernel, which makes the positives' scores by itself."""
         vectors, source = self.vectors.requires_grad_(), self.source.requires_grad_()
         negatives = self.stack.draw(self.part, self.place, (self.examples, self.stack.shared.num_negatives))
@@ -104,39 +110,39 @@ class Part:
         cuts = [self.examples * i // shares for i in range(shares + 1)]
         return [slice(start, stop) for start, stop in pairwise(cuts)]
 
-    def _has_log_sums(self) -> bool:
-        """Whether the loss can be computed without ever holding the scores of a share."""
-        if self.objective.of_log_sum is None or self.stack.device.type != "cpu":
-            return False
-        drawn = self.stack.shared.num_negatives
-        return self.shared_negatives is not None or scores_by_product(self.source.shape[1], drawn, "cpu")
-
-    def _share_by_log_sums(self, share: slice) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
-        inverse, negatives = 1.0 / self.numbers["temperature"], self._negatives(share)
+    def _by_log_sums(self) -> Callable[[slice], OfShare]:
+        """What computes a share without ever holding its scores."""
+        # as columns they multiply faster
+        columns, inverse = self.source.mT.contiguous(), 1.0 / self.numbers["temperature"]
         shifted = not log_sums.bounded(self.stack.shared.score, inverse)
-        cells, (runs, width, _) = self._cells(share), self.source.shape
-        size = share.stop - share.start
-        blocks = blocks_of(size, runs * width * self.source.element_size(), self.source.device)
-        if self.shared_negatives is not None:
-            places = self.stack.places_among(self.part, share, negatives, cells)
-            exponentiate, blocks = log_sums.shared(self.columns, places, shifted=shifted), [slice(0, size)]
-        elif shifted or width > log_sums.COUNT_LIMIT * self.stack.shared.num_negatives:
-            exponentiate = log_sums.picked(self.columns, negatives, cells, shifted=shifted)
-        else:
-            exponentiate = log_sums.counted(self.columns, self.stack.counts(self.part, share, negatives, cells))
         numbers = {name: value.view(-1, 1) for name, value in self.numbers.items()}
-        users, positive = self.users[:, share], self.positive[:, share]
+        runs, width, _ = self.source.shape
 
-        def keywords(block: slice) -> dict[str, Tensor]:
-            if self.companion is None:
-                return numbers
-            return numbers | self.companion.keywords(self.variables, users[:, block], negatives)
+        def compute(share: slice) -> OfShare:
+            negatives, cells, size = self._negatives(share), self._cells(share), share.stop - share.start
+            if self.shared_negatives is not None:
+                places, blocks = self.stack.places_among(self.part, share, negatives, cells), [slice(0, size)]
+                exponentiate = log_sums.shared(columns, places, shifted=shifted)
+            else:
+                blocks = blocks_of(size, runs * width * columns.element_size(), columns.device)
+                if shifted or width > log_sums.COUNT_LIMIT * self.stack.shared.num_negatives:
+                    exponentiate = log_sums.picked(columns, negatives, cells, shifted=shifted)
+                else:
+                    exponentiate = log_sums.counted(columns, self.stack.counts(self.part, share, negatives, cells))
+            users, positive = self.users[:, share], self.positive[:, share]
 
-        finish = log_sums.finishing(self.objective.of_log_sum, positive, self.examples, keywords)
-        results = log_sums.through_log_sums(self.vectors[:, share], self.source, inverse, exponentiate, finish, blocks)
-        return *results, []
+            def keywords(block: slice) -> dict[str, Tensor]:
+                if self.companion is None:
+                    return numbers
+                return numbers | self.companion.keywords(self.variables, users[:, block], negatives)
 
-    def _share(self, share: slice) -> tuple[Tensor, Tensor, Tensor, Tensor, list[Tensor]]:
+            finish = log_sums.finishing(self.objective.of_log_sum, positive, self.examples, keywords)
+            vectors = self.vectors[:, share]
+            return *log_sums.through_log_sums(vectors, self.source, inverse, exponentiate, finish, blocks), []
+
+        return compute
+
+    def _share(self, share: slice) -> OfShare:
         batch = self._batch(share)
         losses, of_positive, of_negatives, *of_variables = self._loss(batch, share)
         return losses, of_positive, *self._back(batch, of_negatives), of_variables
@@ -158,7 +164,9 @@ class Part:
         """The scores of a share of the examples, with a graph that leads back to its vectors and to the source."""
         cells = self._cells(share)
         vectors, source = self.vectors[:, share].detach().requires_grad_(), self.source.detach().requires_grad_()
-        pick, negatives = pick_scores if self.shared_negatives is None else shared_scores, self._negatives(share)
+        pick, negatives = pick_scores, self._negatives(share)
+        if self.shared_negatives is not None:
+            pick = partial(shared_scores, places=lambda: self.stack.places_among(self.part, share, negatives, cells))
         similarity = None
         if self.unit_source is not None:
             similarity = pick(self.unit_positive[:, share], self.unit_source, negatives)
@@ -186,6 +194,13 @@ class Part:
 
     def _back(self, batch: Batch, of_negatives: Tensor) -> tuple[Tensor, ...]:
         return torch.autograd.grad(batch.negatives, batch.sources, of_negatives)
+
+
+def in_cache(loss: str, sampling: str, num_items: int, num_negatives: int, device: str) -> bool:
+    """Whether a loss goes from scores to gradients in a core's cache (``dslstudy.engine.log_sums``)."""
+    if OBJECTIVES[loss].of_log_sum is None or device != "cpu":
+        return False
+    return sampling == "batch" or scores_by_product(num_items, num_negatives, device)
 
 
 def _total(of_shares: Sequence[Tensor]) -> Tensor:

@@ -97,42 +97,40 @@ class Cells:
             total += len(row[run])
         return Cells(torch.cat(users), torch.cat(row), torch.cat(item), torch.cat(end), self.positives)
 
-    def fill(self, scores: Tensor, examples: slice) -> None:
-        """Put -inf on the cells of some examples, in place.
+    def fill(self, scores: Tensor, examples: slice, value: float = -torch.inf) -> None:
+        """Put a value on the cells of some examples, in place.
 
         Args:
             scores: (P, b, I) scores of the examples of each run; the batch has P times as many rows.
             examples: slice of 0 to B / P.
+            value: minus infinity makes the softmax forget them.
         """
         runs, length, num_items = scores.shape
         here = self if runs * length == len(self.users) else self.select(examples, runs)
-        scores.view(-1).index_fill_(0, here.row * num_items + here.item, -torch.inf)
+        scores.view(-1).index_fill_(0, here.row * num_items + here.item, value)
 
-    def places_among(self, negatives: Tensor) -> Tensor:
-        """Where the cells lie in the scores of negatives that the batch shares, found among their sorted ids.
+    def places_among(self, columns: Columns) -> Tensor:
+        """Where the cells lie in the scores of negatives that the batch shares.
 
         A GPU would have to wait to hear how many there are: there, ``contains`` is the better way.
 
         Args:
-            negatives: (P, N), with repetitions.
+            columns: of the negatives.
 
         Returns:
             (n,) places in the flattened (P, B / P, N).
         """
-        runs, count = negatives.shape
+        runs, count = columns.order.shape
         per_run = len(self.users) // runs
-        ordered, order = negatives.sort(dim=1)
         places = []
         for run in range(runs):
             here = self if runs == 1 else self.select(slice(run * per_run, (run + 1) * per_run))
-            drawn = torch.zeros(self.positives.num_items, dtype=torch.bool)  # most cells were not: a glance is enough
-            drawn[negatives[run]] = True
-            found = drawn[here.item].nonzero()[:, 0]
-            left, right = (torch.searchsorted(ordered[run], here.item[found], right=right) for right in (False, True))
-            times = right - left
-            cell = torch.repeat_interleave(torch.arange(len(found)), times)
+            found = columns.times[run].bool()[here.item].nonzero()[:, 0]  # few of the cells were drawn
+            item = here.item[found]
+            times = columns.times[run][item]
+            cell = torch.repeat_interleave(times)
             step = torch.arange(len(cell)) - (times.cumsum(0) - times)[cell]
-            column = order[run][left[cell] + step]
+            column = columns.order[run][columns.first[run][item][cell] + step]
             places.append((run * per_run + here.row[found][cell]) * count + column)
         return torch.cat(places)
 
@@ -149,6 +147,27 @@ class Cells:
         wanted = self.users.view(*items.shape[:2], 1) * self.positives.num_items + items
         place = torch.searchsorted(keys, wanted).clamp_(max=len(keys) - 1)
         return keys[place] == wanted
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a batch's scores are of an item, for negatives that the batch shares.
+
+    Attributes:
+        order: (P, N) columns, ordered by item.
+        times: (P, I) how often each item was drawn.
+        first: (P, I) where its columns begin in ``order``.
+    """
+
+    order: Tensor
+    times: Tensor
+    first: Tensor
+
+    @classmethod
+    def of(cls, negatives: Tensor, num_items: int) -> Columns:
+        """Those of negatives (P, N), with repetitions."""
+        times = torch.stack([drawn.bincount(minlength=num_items) for drawn in negatives])
+        return cls(negatives.argsort(dim=1), times, times.cumsum(1) - times)
 
 
 def epoch_order(num_interactions: int, seed: int, epoch: int) -> Tensor:

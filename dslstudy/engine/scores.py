@@ -8,7 +8,7 @@ On a CPU that keeps the work inside the cache, which is worth more than the flop
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
-from dslstudy.engine.sampler import Cells
+from dslstudy.engine.sampler import Cells, Columns
 
 #: score all I items and pick N of them as long as I <= PRODUCT_LIMIT * N; beyond, gather the vectors of the N
 PRODUCT_LIMIT = {"cpu": 30, "cuda": 20}
-#: what one block of examples may hold: on a CPU about half of a core's second-level cache
+#: what one block of examples may hold: on a CPU about as much as a core's second-level cache
 BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**31}
 
 
@@ -72,13 +72,24 @@ class Batch:
 
 
 def rows(table: Tensor, index: Tensor) -> Tensor:
-    """Rows of each run's table: (P, n, d) at (P, B) gives (P, B, d).
+    """Rows of each run's table: (P, n, d) at (P, B) gives (P, B, d)."""
+    runs, n, size = table.shape
+    return embedding(_in_a_row(index, runs, n), table.reshape(runs * n, size))
 
-    ``embedding`` is used because its backward pass adds up repeated rows in a fixed order and fast.
+
+def add_rows(table: Tensor, index: Tensor, values: Tensor) -> None:
+    """Add values (P, B, d) to rows (P, B) of each run's table (P, n, d), in place.
+
+    On a CPU repeated rows are added up in the order of the batch. A table of gradients that is kept from step to step
+    and added to costs a fraction of a new one that a backward pass fills with zeros.
     """
     runs, n, size = table.shape
-    offset = torch.arange(runs, device=table.device).view(-1, *[1] * (index.dim() - 1)) * n
-    return embedding(index + offset, table.reshape(runs * n, size))
+    table.view(runs * n, size).index_add_(0, _in_a_row(index, runs, n).flatten(), values.reshape(-1, size))
+
+
+def _in_a_row(index: Tensor, runs: int, n: int) -> Tensor:
+    """Rows of the runs' tables as rows of the tables laid end to end."""
+    return index if runs == 1 else index + torch.arange(runs, device=index.device).unsqueeze(1) * n
 
 
 def scores_by_product(num_items: int, num_negatives: int, device: str) -> bool:
@@ -106,7 +117,13 @@ def pick_scores(vectors: Tensor, item_table: Tensor, negatives: Tensor, known: C
     return scores.masked_fill(known.contains(negatives), -torch.inf)
 
 
-def shared_scores(vectors: Tensor, negative_vectors: Tensor, negatives: Tensor, known: Cells | None = None) -> Tensor:
+def shared_scores(
+    vectors: Tensor,
+    negative_vectors: Tensor,
+    negatives: Tensor,
+    known: Cells | None = None,
+    places: Callable[[], Tensor] | None = None,
+) -> Tensor:
     """Inner products of each example's vector with the negatives that its batch shares: one matrix product.
 
     Args:
@@ -114,6 +131,7 @@ def shared_scores(vectors: Tensor, negative_vectors: Tensor, negatives: Tensor, 
         negative_vectors: (P, N, d) rows of the item table.
         negatives: (P, N) which rows they are.
         known: the users' training items; where a negative is among them its score becomes -inf.
+        places: gives the places of those scores on a CPU (``Cells.places_among``), for whoever keeps them.
 
     Returns:
         (P, B, N).
@@ -122,7 +140,8 @@ def shared_scores(vectors: Tensor, negative_vectors: Tensor, negatives: Tensor, 
     if known is None:
         return scores
     if scores.device.type == "cpu":
-        scores.view(-1).index_fill_(0, known.places_among(negatives), -torch.inf)
+        at = places() if places else known.places_among(Columns.of(negatives, known.positives.num_items))
+        scores.view(-1).index_fill_(0, at, -torch.inf)
         return scores
     return scores.masked_fill(known.contains(negatives.unsqueeze(1).expand_as(scores)), -torch.inf)
 

@@ -25,8 +25,8 @@ from dslstudy.engine.memory import TooLargeError, is_out_of_memory
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.engine.optimizer import StackedAdam
 from dslstudy.engine.part import Part
-from dslstudy.engine.sampler import Cells, Positives, draw_negatives, epoch_order
-from dslstudy.engine.scores import rows, score_table, score_tables, scores_by_product, tensor_cores
+from dslstudy.engine.sampler import Cells, Columns, Positives, draw_negatives, epoch_order
+from dslstudy.engine.scores import add_rows, rows, score_tables, scores_by_product, tensor_cores
 from dslstudy.engine.streams import torch_seed
 from dslstudy.engine.workers import Workers
 from dslstudy.errors import InputError
@@ -114,7 +114,11 @@ class Stack:
             [run.config.weight_decay for run in self.active],
         )
         self.kinds = [_kind_of(run) for run in self.active]
-        self.companions = {kind: self._companion(kind) for kind in dict.fromkeys(self.kinds)}
+        self.companions: dict[Kind, Companion] = {}
+        for kind in dict.fromkeys(self.kinds):
+            make = OBJECTIVES[kind[0]].companion
+            if make is not None:
+                self.companions[kind] = make([run.config for run in self.active[self._of_kind(kind)]], self.positives)
         config = self.shared
         self.compile = decide(compile, config.epochs * len(interactions) * config.num_negatives, device)
         # the fused kernel gathers: it is for item sets too large to be scored whole
@@ -129,6 +133,7 @@ class Stack:
         self._of_step: dict[tuple[object, ...], Future[Any]] = {}
         self._step_lock = Lock()
         self._of_variables: dict[Kind, list[Tensor]] = {}
+        self._of_tables: list[Tensor] = []
         self._settings: dict[tuple[int, int], tuple[tuple[str, ...], dict[str, Tensor | int]]] = {}
         self._reset_loss()
         self.workers = Workers(device).__enter__()
@@ -216,13 +221,14 @@ class Stack:
         """Gradients of the losses with respect to the tables, part by part; then once through the backbone."""
         with self.workers.all_threads():
             tables = self.backbone()
-        gradients = [torch.empty_like(table) for table in tables]
+        if [table.shape for table in self._of_tables] != [table.shape for table in tables]:
+            self._of_tables = [torch.empty_like(table) for table in tables]
 
         def of_part(part: slice) -> None:
-            self._part(part, tables, gradients, users, items, place)
+            self._part(part, tables, users, items, place)
 
         for kind, companion in self.companions.items():
-            if companion is not None and companion.moving:
+            if companion.moving:
                 self._of_variables[kind] = [torch.empty_like(value) for value in companion.variables()]
         with tensor_cores(self.device, self.shared.score):
             self.workers.spread(of_part, self._parts())
@@ -230,8 +236,9 @@ class Stack:
         self.examples += users.shape[1]
         with self.workers.all_threads():
             auxiliary = self.backbone.auxiliary_loss(users, items)
-            made = [(table, gradient) for table, gradient in zip(tables, gradients, strict=True) if not table.is_leaf]
-            for table, gradient in zip(tables, gradients, strict=True):
+            pairs = list(zip(tables, self._of_tables, strict=True))
+            made = [(table, gradient) for table, gradient in pairs if not table.is_leaf]
+            for table, gradient in pairs:
                 if table.is_leaf:  # the backbone's own parameter: nothing to go back through
                     table.grad = gradient
             outputs, weights = [table for table, _ in made], [gradient for _, gradient in made]
@@ -259,21 +266,16 @@ class Stack:
         first = self.kinds.index(kind) if count else 0
         return slice(first, first + count)
 
-    def _companion(self, kind: Kind) -> Companion | None:
-        make = OBJECTIVES[kind[0]].companion
-        return make and make([run.config for run in self.active[self._of_kind(kind)]], self.positives)
-
     def companion_of(self, part: slice) -> tuple[Companion | None, slice]:
         """What the loss of a part carries along, and which of the companion's runs the part's are."""
         kind = self.kinds[part.start]
         first = self._of_kind(kind).start
-        return self.companions[kind], slice(part.start - first, part.stop - first)
+        return self.companions.get(kind), slice(part.start - first, part.stop - first)
 
     def _start_companions(self) -> None:
         """Tell the companions that an epoch begins."""
         for kind, companion in self.companions.items():
-            if companion is not None:
-                companion.start_epoch(self.epoch_number, partial(self._score_tables, self._of_kind(kind)))
+            companion.start_epoch(self.epoch_number, partial(self._score_tables, self._of_kind(kind)))
 
     @torch.no_grad()
     def _score_tables(self, runs: slice) -> tuple[Tensor, Tensor]:
@@ -284,7 +286,7 @@ class Stack:
     def _move_companions(self) -> None:
         """One step of those whose variables move in this epoch."""
         for kind, companion in self.companions.items():
-            if companion is not None and companion.moving:
+            if companion.moving:
                 companion.step(self._of_variables.pop(kind))
 
     def _parts(self) -> list[slice]:
@@ -296,18 +298,10 @@ class Stack:
                 start = stop
         return parts
 
-    def _part(
-        self,
-        part: slice,
-        tables: Sequence[Tensor],
-        gradients: list[Tensor],
-        users: Tensor,
-        items: Tensor,
-        place: Place,
-    ) -> None:
+    def _part(self, part: slice, tables: Sequence[Tensor], users: Tensor, items: Tensor, place: Place) -> None:
         """A part's step; if memory runs out, of its halves."""
         try:
-            losses, of_tables, of_variables = self._losses_and_gradients(part, tables, users[part], items[part], place)
+            losses, of_variables = self._losses_and_gradients(part, tables, users[part], items[part], place)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
@@ -315,11 +309,6 @@ class Stack:
             if size == 1:
                 raise TooLargeError(str(error)) from error
         else:
-            for place, of_table in enumerate(of_tables):
-                if part == slice(0, len(self.active)):
-                    gradients[place] = of_table
-                else:
-                    gradients[place][part] = of_table
             if of_variables:
                 _, runs = self.companion_of(part)
                 for gradient, of_variable in zip(self._of_variables[self.kinds[part.start]], of_variables, strict=True):
@@ -331,23 +320,25 @@ class Stack:
             torch.cuda.empty_cache()
         self.part_size = middle = size // 2
         for half in (slice(part.start, part.start + middle), slice(part.start + middle, part.stop)):
-            self._part(half, tables, gradients, users, items, place)
+            self._part(half, tables, users, items, place)
 
     def _losses_and_gradients(
         self, part: slice, tables: Sequence[Tensor], users: Tensor, items: Tensor, place: Place
-    ) -> tuple[Tensor, tuple[Tensor, ...], list[Tensor]]:
-        """Losses (P, B) and the gradients of their means: of both tables (P, U, d), (P, I, d), and the companion's."""
-        user_table, item_table = (table.detach()[part].requires_grad_() for table in tables)
-        score, negatives = self.shared.score, None
-        vectors = score_table(rows(user_table, users), score)
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Losses (P, B) and the companion's gradients of their means; those of the tables are kept in the stack."""
+        user_table, item_table = (table.detach()[part] for table in tables)
+        negatives, item_rows = None, None
         if self.shared.negative_sampling == "batch":  # of the items, only a few rows are needed
             negatives = self.draw(part, place, (self.shared.num_negatives,))
-            source = score_table(rows(item_table, negatives), score)
-            positive_vectors = score_table(rows(item_table, items), score)
+            item_rows = torch.cat((negatives, items), dim=1)
+        # leaves, from which scores are computed
+        of_users = rows(user_table, users).requires_grad_()
+        of_items = (item_table if item_rows is None else rows(item_table, item_rows)).requires_grad_()
+        vectors, directions = score_tables(of_users, of_items, self.shared.score)
+        if item_rows is None:
+            source, positive_vectors = directions.detach(), rows(directions.detach(), items)
         else:
-            source = score_table(item_table, score)
-            positive_vectors = rows(source, items)
-        positive = (vectors * positive_vectors).sum(dim=-1)
+            source, positive_vectors = directions.detach().split((negatives.shape[1], items.shape[1]), dim=1)
         inputs = Part(
             self,
             part,
@@ -355,15 +346,26 @@ class Stack:
             users=users,
             positive_items=items,
             shared_negatives=negatives,
-            positive=positive.detach(),
-            positive_vectors=positive_vectors.detach(),
+            positive_vectors=positive_vectors,
             vectors=vectors.detach(),
-            source=source.detach(),
+            source=source,
             cells=self.cells(part, users, place),
         )
         losses, of_positive, of_vectors, of_source, of_variables = inputs.losses_and_gradients()
-        outputs, weights = [vectors, source, positive], [of_vectors, of_source, of_positive]
-        return losses, torch.autograd.grad(outputs, (user_table, item_table), weights), of_variables
+        of_vectors.addcmul_(of_positive.unsqueeze(-1), positive_vectors)
+        of_positive_vectors = of_positive.unsqueeze(-1) * vectors.detach()
+        if item_rows is None:
+            add_rows(of_source, items, of_positive_vectors)
+        else:
+            of_source = torch.cat((of_source, of_positive_vectors), dim=1)
+        of_users, of_items = torch.autograd.grad((vectors, directions), (of_users, of_items), (of_vectors, of_source))
+        of_user_table, of_item_table = (gradient[part] for gradient in self._of_tables)
+        add_rows(of_user_table.zero_(), users, of_users)
+        if item_rows is None:
+            of_item_table.copy_(of_items)
+        else:
+            add_rows(of_item_table.zero_(), item_rows, of_items)
+        return losses, of_variables
 
     def _once(self, key: tuple[object, ...], make: Callable[[], Any]) -> Any:
         """What several runs of a step need and one of them makes: runs of one seed see the same batches."""
@@ -398,8 +400,9 @@ class Stack:
 
     def places_among(self, part: slice, share: slice, negatives: Tensor, cells: Cells) -> Tensor:
         """Where a share's scores of the batch's negatives (P, N) are of training items."""
-        key = ("places", *self._seeds(part), share.start, share.stop)
-        return self._once(key, lambda: cells.places_among(negatives))
+        seeds, num_items = self._seeds(part), self.positives.num_items
+        columns = self._once(("columns", *seeds), lambda: Columns.of(negatives, num_items))
+        return self._once(("places", *seeds, share.start, share.stop), lambda: cells.places_among(columns))
 
     def mask(self, part: slice, share: slice, scores: Tensor) -> Tensor:
         """Which of a share's scores (P, b, N) are of real negatives."""
@@ -451,9 +454,8 @@ class Stack:
         if len(staying) == len(self.active):
             return
         for kind, companion in self.companions.items():
-            if companion is not None:
-                here = self._of_kind(kind)
-                companion.keep([i - here.start for i in staying if here.start <= i < here.stop])
+            here = self._of_kind(kind)
+            companion.keep([i - here.start for i in staying if here.start <= i < here.stop])
         self.active = [self.active[i] for i in staying]
         self.kinds = [self.kinds[i] for i in staying]
         self.generators = [self.generators[i] for i in staying]

@@ -6,7 +6,7 @@ import torch
 from dslstudy.data.interactions import Interactions
 from dslstudy.engine import log_sums
 from dslstudy.engine.objectives import OBJECTIVES
-from dslstudy.engine.sampler import Positives
+from dslstudy.engine.sampler import Columns, Positives
 
 P, B, N, ITEMS, D = 2, 7, 11, 9, 4
 NUMBERS = {
@@ -64,7 +64,7 @@ def test_losses_and_gradients(batch, loss, way):
     expected = by_the_loss(loss, vectors, items, positive, negatives, real, extra)
     if "shared" in way:
         source = torch.stack([items[p][negatives[p, 0]] for p in range(P)])
-        places = known.places_among(negatives[:, 0])
+        places = known.places_among(Columns.of(negatives[:, 0], ITEMS))
         exponentiate = log_sums.shared(source.mT.contiguous(), places, shifted="shifted" in way)
         blocks = [slice(0, B)]
     else:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from dslstudy.data.interactions import Interactions
-from dslstudy.engine.sampler import Cells, Positives, draw_negatives, epoch_order
+from dslstudy.engine.sampler import Cells, Columns, Positives, draw_negatives, epoch_order
 
 
 def interactions(pairs: set[tuple[int, int]], users: int = 7, items: int = 9) -> Interactions:
@@ -58,6 +58,23 @@ def test_known_cells_become_minus_infinity(pairs, runs, examples, data):
             assert found[run, row].tolist() == known
             if first <= row < stop:
                 assert scores[run, row - first].tolist() == [-torch.inf if k else 0.0 for k in known]
+
+
+@given(PAIRS, st.integers(1, 3), st.integers(1, 4), st.integers(1, 12), st.data())
+def test_where_known_items_lie_among_shared_negatives(pairs, runs, examples, count, data):
+    users = data.draw(st.lists(st.integers(0, 6), min_size=runs * examples, max_size=runs * examples))
+    drawn = data.draw(st.lists(st.integers(0, 8), min_size=runs * count, max_size=runs * count))
+    negatives = torch.tensor(drawn).view(runs, count)
+    cells = Positives(interactions(pairs)).cells(torch.tensor(users))
+    places = cells.places_among(Columns.of(negatives, 9))
+    expected = [
+        (run * examples + row) * count + column
+        for run in range(runs)
+        for row in range(examples)
+        for column in range(count)
+        if (users[run * examples + row], int(negatives[run, column])) in pairs
+    ]
+    assert sorted(places.tolist()) == expected
 
 
 @given(st.integers(1, 50), st.integers(0, 5), st.integers(1, 9))

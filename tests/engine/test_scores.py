@@ -6,7 +6,7 @@ import torch
 from dslstudy.data.interactions import Interactions
 from dslstudy.engine import scores
 from dslstudy.engine.sampler import Positives
-from dslstudy.engine.scores import pick_scores, rows, score_tables, shared_scores, tensor_cores
+from dslstudy.engine.scores import add_rows, pick_scores, rows, score_tables, shared_scores, tensor_cores
 
 P, B, N, ITEMS, D = 2, 5, 6, 8, 3
 
@@ -93,6 +93,19 @@ def test_rows_of_each_run(tables):
     for p in range(P):
         for b in range(B):
             assert torch.equal(picked[p, b], items[p, negatives[p, b, 0]])
+
+
+def test_values_are_added_to_rows_of_each_run(tables):
+    _, items, negatives = tables
+    items, index = items.detach(), negatives[:, :, 0].clone()
+    before = items.clone()
+    index[:, 1] = index[:, 0]  # a row twice
+    values = torch.randn(*index.shape, items.shape[2], generator=torch.Generator().manual_seed(4), dtype=items.dtype)
+    add_rows(items, index, values)
+    for p in range(P):
+        for b in range(B):
+            before[p, index[p, b]] += values[p, b]
+    torch.testing.assert_close(items, before)
 
 
 def test_cosine_tables_have_unit_rows(tables):

@@ -23,7 +23,8 @@ class Companion(ABC):
     """The state that a loss keeps for R runs, and how it changes.
 
     Args:
-        configs: of the runs; they agree on every setting that ``Objective.shared`` names.
+        configs: of the runs; they agree on every setting that ``Objective.of_companion`` names and that is a whole
+            number.
         positives: the training interactions, on the device.
 
     Attributes:
