@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -169,25 +168,52 @@ def draw_ne_differences(differences: Mapping[str, Mapping[str, Interval]]) -> Fi
         One panel per cohort, methods in the order given from top to bottom. An interval that lies on one side of zero
         is drawn in colour.
     """
-    cohorts = list(dict.fromkeys(cohort for of_method in differences.values() for cohort in of_method))
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.28 * len(differences)))
+    return _forest([(display_name(method), of_method) for method, of_method in differences.items()])
+
+
+def draw_ne_by_place(places: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> Figure:
+    """The same for several data sets, one below the other.
+
+    Args:
+        places: data set -> method -> cohort -> difference in per cent.
+
+    Returns:
+        As :func:`draw_ne_differences`; the name of a data set stands above its methods.
+    """
+    rows: list[tuple[str, Mapping[str, Interval]]] = []
+    for place, differences in places.items():
+        rows.append((place, {}))
+        rows += [(display_name(method), of_method) for method, of_method in differences.items()]
+    figure = _forest(rows)
+    for (_, intervals), label in zip(rows, figure.axes[0].get_yticklabels(), strict=True):
+        label.set_fontweight("normal" if intervals else "bold")
+    return figure
+
+
+def _forest(rows: Sequence[tuple[str, Mapping[str, Interval]]]) -> Figure:
+    """A panel for each cohort, a line for each label, from top to bottom."""
+    cohorts = list(dict.fromkeys(cohort for _, intervals in rows for cohort in intervals))
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.28 * len(rows)))
     axes = np.atleast_1d(figure.subplots(1, len(cohorts), sharex=True, sharey=True))
     for ax, cohort in zip(axes, cohorts, strict=True):
         ax.axvline(0.0, color=GREY, linewidth=1)
-        for place, of_method in enumerate(differences.values()):
-            if cohort not in of_method:
+        for place, (_, intervals) in enumerate(rows):
+            if cohort not in intervals:
                 continue
-            interval = of_method[cohort]
+            interval = intervals[cohort]
             sign = (interval.low > 0) - (interval.high < 0)
-            colour = {-1: BLUE, 0: GREY, 1: VERMILION}[sign]
-            ends = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
-            ax.errorbar(interval.estimate, place, xerr=ends, fmt="o", color=colour)
+            _errorbar(ax, interval, place, color={-1: BLUE, 0: GREY, 1: VERMILION}[sign], marker="o")
         ax.grid(axis="y", visible=False)
         ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.set(title=cohort, ylim=(len(differences) - 0.5, -0.5))
-    axes[0].set_yticks(range(len(differences)), [display_name(method) for method in differences])
+        ax.set(title=cohort, ylim=(len(rows) - 0.5, -0.5))
+    axes[0].set_yticks(range(len(rows)), [label for label, _ in rows])
     figure.supxlabel(f"{_DIFFERENCE}; below zero is better", fontsize=10)
     return figure
+
+
+def _errorbar(ax: Axes, interval: Interval, place: float, *, color: str, marker: str) -> None:
+    ends = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
+    ax.errorbar(interval.estimate, place, xerr=ends, fmt=marker, color=color)
 
 
 def draw_ne_by_bucket(
@@ -302,44 +328,6 @@ def draw_reliability(curves: Mapping[str, ReliabilityCurve]) -> Figure:
     right.set(xlabel="predicted", ylabel="percentage points", title="Observed less predicted")
     left.legend()
     label_panels([left, right])
-    return figure
-
-
-def draw_contrast_by_share(
-    differences: Mapping[tuple[float, float], Interval], *, title: str = "NE difference to plain (%)"
-) -> Figure:
-    """Where auxiliary heads help: difference over contrast of the cohorts and share of the majority.
-
-    Args:
-        differences: (contrast, share of the majority) -> difference in per cent; bold where the interval leaves out
-            zero.
-        title: of the panel.
-    """
-    contrasts, shares = (sorted({key[side] for key in differences}) for side in (0, 1))
-    table = np.full((len(contrasts), len(shares)), np.nan)
-    for (contrast, share), interval in differences.items():
-        table[contrasts.index(contrast), shares.index(share)] = interval.estimate
-    figure = Figure(figsize=(1.6 + 0.85 * len(shares), 1.3 + 0.5 * len(contrasts)))
-    ax = figure.subplots()
-    largest = max(np.nanmax(np.abs(table)), 1e-9)
-    image = ax.imshow(table, cmap="RdBu_r", norm=TwoSlopeNorm(0, -largest, largest), origin="lower", aspect="auto")
-    for (contrast, share), interval in differences.items():
-        sure = interval.low > 0 or interval.high < 0
-        ax.text(
-            shares.index(share),
-            contrasts.index(contrast),
-            f"{interval.estimate:+.2f}",
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            fontweight="bold" if sure else "normal",
-            color="white" if abs(interval.estimate) > 0.6 * largest else BLACK,
-        )
-    ax.set_xticks(range(len(shares)), [f"{100 * share:g}" for share in shares])
-    ax.set_yticks(range(len(contrasts)), [f"{contrast:g}" for contrast in contrasts])
-    ax.grid(visible=False)
-    ax.set(xlabel="rows of the majority (%)", ylabel="contrast", title=title)
-    figure.colorbar(image, ax=ax)
     return figure
 
 
@@ -476,6 +464,39 @@ def draw_attention_by_dial(statistics: Mapping[str, Mapping[float, Mapping[str, 
             ax.margins(x=0.1)
     for ax, (_, title) in zip(axes[0], _STATISTICS, strict=True):
         ax.set_title(title, fontsize=9)
+    return figure
+
+
+def draw_attention_effects(effects: Mapping[str, Mapping[str, Mapping[str, Interval]]]) -> Figure:
+    """What auxiliary heads do to the attention of several models, less the plain model of the same seeds.
+
+    Args:
+        effects: model -> method (such as ``c2al`` and its control ``random_pair``) -> statistic -> difference.
+
+    Returns:
+        A panel for each statistic, a line for each model from top to bottom, its methods side by side.
+    """
+    methods = list(dict.fromkeys(method for of_model in effects.values() for method in of_model))
+    colours = _method_colours(methods)
+    figure = Figure(figsize=(WIDTH, 1.4 + 0.42 * len(effects)))
+    axes = figure.subplots(1, len(_STATISTICS), sharey=True)
+    for ax, (name, title) in zip(axes, _STATISTICS, strict=True):
+        ax.axvline(0.0, color=GREY, linewidth=1)
+        for number, method in enumerate(methods):
+            style = {"color": colours[method], "marker": "osD^"[number % 4]}
+            beside = 0.3 * (number - (len(methods) - 1) / 2)
+            for place, of_model in enumerate(effects.values()):
+                if method in of_model:
+                    _errorbar(ax, of_model[method][name], place + beside, **style)
+            ax.plot([], [], linestyle="none", label=display_name(method), **style)
+        ax.grid(axis="y", visible=False)
+        ax.xaxis.set_major_locator(MaxNLocator(3))
+        ax.set_title(title, fontsize=9)
+    axes[0].set(ylim=(len(effects) - 0.5, -0.5))
+    axes[0].set_yticks(range(len(effects)), list(effects), fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(methods))
+    figure.supxlabel("difference to plain, paired", fontsize=10)
     return figure
 
 

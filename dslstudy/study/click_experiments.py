@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from dslstudy.errors import InputError
+from dslstudy.study.click_comparison import ClickComparison, compare_clicks
 from dslstudy.study.click_config import ClickRunConfig
-from dslstudy.study.profiles import Profile
+from dslstudy.study.profiles import PROFILES, Profile
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study
 
@@ -29,9 +30,16 @@ RANDOM_PAIRS = (0, 1, 2)
 #: learning rates of the sweep that is run for every arm alike, as multiples of the place's own
 RATE_FACTORS = (0.5, 1.0, 2.0)
 #: lengths of training whose sweep shows what the baseline's training is worth, as multiples of the place's own
-EPOCH_FACTORS = (0.25, 0.5, 1.0)
-#: seeds of whatever stands beside the headline (sweeps, turned dials, rivals) at quick; the headline has all
+EPOCH_FACTORS = (0.25, 1.0)
+#: rivals that the pages show from committed records alone: they take twice the time of a run, or repeat another's idea
+AWAY = ("oversampling", "mmoe", "ple", "pcgrad")
+#: seeds of whatever stands beside the headline (sweeps, turned dials, rivals); the headline has all
 SIDE_SEEDS = 3
+
+#: cohorts of a tenth of the rows together, as small as the paper's example, in a world
+SMALL_COHORTS = {"head_share": 0.05, "tail_share": 0.05}
+#: base rates by which the two cohorts differ, too
+UNEQUAL_RATES = {"head_rate": 0.25, "tail_rate": 0.05}
 
 _TINY: dict[str, Any] = {"batch_size": 256, "epochs": 1, "embedding_size": 4, "hidden": 8}
 _TINY_WORLD = {"rows": 6000, "users": 200, "fields": 3, "field_size": 10}
@@ -39,10 +47,12 @@ _TINY_WORLD = {"rows": 6000, "users": 200, "fields": 3, "field_size": 10}
 # Chosen for the plain arm on the validation rows of two worlds of 200,000 rows. Mean log loss there (the truth: 0.3893)
 # with a step size of 0.01: 0.3964 after three epochs, 0.3960 after four, 0.3958 after six. None of 23 settings (step
 # sizes 0.006 to 0.03, three to six epochs, batches of 256 to 2048, weight decay 0 to 0.001; most of them in the first
-# world only) was better than 0.02 with six epochs, 0.3956: four come within a tenth of a per cent, in two thirds of the
-# time. With less weight decay it was worse. Eight epochs take off another half per cent, in the first world: more than
-# the book can afford at quick, and the chapter "Does it help?" shows what it means.
-_WORLD: dict[str, Any] = {"learning_rate": 0.01, "epochs": 4, "weight_decay": 1e-3}
+# world only) was better than 0.02 with six epochs, 0.3956: three come within a fifth of a per cent, in half the time.
+# With less weight decay it was worse. Eight epochs take off another half per cent, in the first world: more than the
+# book can afford at quick, and the chapter "Does it help?" shows what it means.
+_WORLD: dict[str, Any] = {"learning_rate": 0.01, "epochs": 3, "weight_decay": 1e-3}
+# Six times the rows in two passes instead of three: four times the steps.
+_LARGE_WORLD: dict[str, Any] = _WORLD | {"epochs": 2}
 # Chosen for the plain arm on validation rows: more epochs, or no weight decay, and the users' embeddings overfit.
 _PUBLIC: dict[str, Any] = {"learning_rate": 0.01, "epochs": 2, "weight_decay": 1e-3}
 
@@ -100,8 +110,8 @@ Arms = dict[str, list[ClickRunConfig]]
 
 
 def aside(profile: Profile) -> Profile:
-    """The profile with the seeds of what stands beside the headline: the first three at quick, all elsewhere."""
-    return replace(profile, seeds=profile.seeds[:SIDE_SEEDS]) if profile.name == "quick" else profile
+    """The profile with the seeds of what stands beside the headline: the first three."""
+    return replace(profile, seeds=profile.seeds[:SIDE_SEEDS])
 
 
 def obtain_arms(
@@ -156,7 +166,7 @@ def world(profile: Profile, **dials: Any) -> Place:
         "synthetic-clicks",
         {"contrast": 2.0, **rows, **dials},
         {"axis": "cohort", "pair": "labels", "head": "head", "tail": "tail"},
-        _TINY if profile.name == "smoke" else _WORLD,
+        {"smoke": _TINY, "quick": _WORLD, "paper": _LARGE_WORLD}[profile.name],
         worlds=True,
     )
 
@@ -196,28 +206,24 @@ def headline(profile: Profile, place: Place) -> Arms:
     }
 
 
-def world_grid(profile: Profile) -> dict[str, tuple[Place, Arms]]:
-    """The controlled world with one dial turned at a time; what is turned -> place and its arms."""
+def world_grid() -> dict[str, Arms]:
+    """Worlds of 200,000 rows with one dial turned at a time, outside the book's pages; what is turned -> arms."""
     dials: dict[str, dict[str, Any]] = {
-        "contrast 2, tail 20 %": {},
         "no contrast": {"contrast": 0.0},
+        "contrast 4": {"contrast": 4.0},
+        "cohorts of 5 %": SMALL_COHORTS,
+        "tail 5 %, head 75 %": {"tail_share": 0.05, "head_share": 0.75},
         "cohort in the user's id": {"visibility": "id"},
         "cohort hidden": {"visibility": "hidden"},
-        "unequal base rates": {"head_rate": 0.25, "tail_rate": 0.05},
+        "unequal base rates": UNEQUAL_RATES,
+        "a fifth of the labels noise": {"noise": 0.2},
+        "unrelated instead of opposite cohorts": {"relation": "independent"},
     }
-    if profile.name == "paper":
-        dials |= {
-            "contrast 1": {"contrast": 1.0},
-            "contrast 4": {"contrast": 4.0},
-            "tail 5 %": {"tail_share": 0.05},
-            "noise 20 %": {"noise": 0.2},
-            "tail 5 %, head 75 %": {"tail_share": 0.05, "head_share": 0.75},
-            "independent cohorts": {"relation": "independent"},
-        }
-    grid = {}
+    few, grid = aside(PROFILES["quick"]), {}
     for name, turned in dials.items():
-        place = world(profile, **turned)
-        grid[name] = place, _plain_and_c2al(aside(profile), place)
+        place = world(PROFILES["quick"], **turned)
+        membership = place.arm(few, "membership", weight=MEMBERSHIP_WEIGHT)
+        grid[name] = _plain_and_c2al(few, place) | {"membership": membership}
     return grid
 
 
@@ -228,24 +234,26 @@ def _plain_and_c2al(profile: Profile, place: Place, **changes: Any) -> Arms:
     }
 
 
-def contrast_by_share(profile: Profile) -> dict[tuple[float, float], Arms]:
+def contrast_by_share(profile: Profile) -> dict[tuple[float, float], list[ClickRunConfig]]:
     """Controlled worlds by contrast and share of the head; the tail keeps a fifth.
 
     Args:
         profile: decides how many worlds.
 
     Returns:
-        (contrast, share of the head) -> plain and C2AL.
+        (contrast, share of the head) -> the plain arm; all the headline's seeds for the headline's world, first.
     """
-    contrasts, shares = ((0.0, 2.0), (0.2, 0.75))
+    settings = [(2.0, 0.2), (0.0, 0.2), (4.0, 0.2), (2.0, 0.75), (0.0, 0.75)]
+    if profile.name == "smoke":
+        settings.remove((4.0, 0.2))
     if profile.name == "paper":
-        contrasts, shares = ((0.0, 1.0, 2.0, 4.0), (0.2, 0.5, 0.75))
-    grid = {}
-    for contrast in contrasts:
-        for share in shares:
-            place = world(profile, contrast=contrast, head_share=share)
-            grid[contrast, share] = _plain_and_c2al(aside(profile), place)
-    return grid
+        settings += [(1.0, 0.2), (2.0, 0.5)]
+    return {
+        (contrast, share): world(profile, contrast=contrast, head_share=share).arm(
+            profile if (contrast, share) == (2.0, 0.2) else aside(profile)
+        )
+        for contrast, share in settings
+    }
 
 
 def training_sweep(profile: Profile, place: Place) -> dict[int, Arms]:
@@ -285,9 +293,7 @@ def weight_sweep(
         method: ``c2al`` or ``membership``, each tuned on validation by itself.
     """
     profile = aside(profile)
-    weights = {"smoke": (NULL, 0.3), "quick": (NULL, 0.1, 1.0, 3.0)}.get(profile.name, WEIGHTS)
-    if profile.name == "quick" and place.worlds:
-        weights = (NULL, 0.1, 1.0)  # a run in a world takes several times as long
+    weights = {"smoke": (NULL, 0.3), "quick": (NULL, 0.1, 1.0)}.get(profile.name, WEIGHTS)
     if method != "c2al":
         weights = tuple(weight for weight in weights if weight != NULL)  # one null arm is enough
     return place.arm(profile), {weight: place.arm(profile, method, weight=weight) for weight in weights}
@@ -316,10 +322,14 @@ def random_pairs(profile: Profile, place: Place) -> dict[int, list[ClickRunConfi
 
 
 def rivals(profile: Profile, place: Place) -> Arms:
-    """C2AL and the obvious alternatives with the same budget, all with both heads' weight where they have heads."""
+    """C2AL and the obvious alternatives with the same budget, all with both heads' weight where they have heads.
+
+    At quick without those of :data:`AWAY`.
+    """
+    short = profile.name == "quick"
     profile = aside(profile)
     pair = {"lambda_head": WEIGHT, "lambda_tail": WEIGHT}
-    return {
+    arms = {
         "plain": place.arm(profile),
         "cohort_feature": place.arm(profile, "cohort_feature"),
         "reweighting": place.arm(profile, "reweighting"),
@@ -335,6 +345,7 @@ def rivals(profile: Profile, place: Place) -> Arms:
         "pcgrad": place.arm(profile, "pcgrad", method_parameters=pair),
         "c2al": place.arm(profile, "c2al", weight=WEIGHT),
     }
+    return {name: runs for name, runs in arms.items() if not (short and name in AWAY)}
 
 
 def longer(profile: Profile, place: Place) -> list[ClickRunConfig]:
@@ -348,7 +359,7 @@ def learning_rate_sweep(
     """Arm -> learning rate -> runs, the same rates for every arm, on the first seeds; selected on validation.
 
     Args:
-        profile: all its seeds are taken at paper.
+        profile: all the seeds of its side experiments are taken at paper.
         place: where.
         arms: of :func:`rivals`.
         seeds: how many elsewhere.
@@ -369,18 +380,100 @@ def at_rate(runs: Sequence[ClickRunConfig], rate: float) -> list[ClickRunConfig]
     return [replace(run, learning_rate=rate) for run in runs]
 
 
+def full_size() -> dict[str, Place]:
+    """Where the headline is run at full size, outside the book's pages; name in tables -> place."""
+    paper = PROFILES["paper"]
+    return {
+        "Tmall": merchants(),
+        "1.2 million rows, cohorts of 20 %": world(paper),
+        "1.2 million rows, cohorts of 5 %": world(paper, **SMALL_COHORTS),
+    }
+
+
+def larger_models() -> dict[tuple[str, str], Arms]:
+    """(data, model) -> plain, C2AL and a random pair, in models nearer to the paper's; outside the book's pages.
+
+    The first model of each data set is the one that the rest of the book has.
+    """
+    quick, paper = PROFILES["quick"], PROFILES["paper"]
+    small, tmall = world(quick), merchants()
+    wide = {"hidden": 128, "attention_size": 8}
+    settings: dict[tuple[str, str], tuple[Place, dict[str, Any]]] = {
+        ("world", "one layer"): (small, {}),
+        ("world", "two layers"): (small, {"layers": 2}),
+        ("world", "four times as wide"): (small, wide),
+        ("world", "twice the epochs"): (small, {"epochs": 2 * small.run().epochs}),
+        ("world, unequal base rates", "one layer"): (world(quick, **UNEQUAL_RATES), {}),
+        ("world, 1.2 million rows", "one layer"): (world(paper), {}),
+        ("Tmall", "one layer"): (tmall, {}),
+        ("Tmall", "two layers"): (tmall, {"layers": 2}),
+        ("Tmall", "four times as wide"): (tmall, wide),
+    }
+    chance = {"weight": WEIGHT, "random_pair_seed": RANDOM_PAIRS[0]}
+    return {
+        name: _plain_and_c2al(paper, place, **changes) | {"random_pair": place.arm(paper, "c2al", **chance, **changes)}
+        for name, (place, changes) in settings.items()
+    }
+
+
+def found_pairs(study: Study, arms: Mapping[Any, Sequence[ClickRunConfig]]) -> dict[Any, list[Record]]:
+    """The records that there are of arms, without training any: only those seeds of which every arm has one.
+
+    Args:
+        study: where records are looked for.
+        arms: label -> configurations, of the same seeds for all.
+
+    Returns:
+        The same labels; equally long lists, which are empty where no seed is complete.
+    """
+    found = {label: [study.find(config) for config in of_arm] for label, of_arm in arms.items()}
+    whole = [place for place, records in enumerate(zip(*found.values(), strict=True)) if None not in records]
+    return {label: [records[place] for place in whole] for label, records in found.items()}
+
+
+def compare_found(
+    study: Study, arms: Arms, *, samples: int = 500
+) -> tuple[dict[str, ClickComparison | None], list[Record | None]]:
+    """Each arm against the plain one, as far as there are records; nothing is trained.
+
+    Args:
+        study: where records are looked for.
+        arms: with ``plain`` and, for the cohorts, ``c2al`` among them.
+        samples: resamples of the users.
+
+    Returns:
+        Arm -> comparison over the seeds that have all three records, ``None`` for fewer than two of them; and all
+        records looked for, for :func:`dslstudy.tables.state_of`.
+    """
+    found: dict[str, ClickComparison | None] = {}
+    for label in arms:
+        if label != "plain":
+            kept = found_pairs(study, {name: arms[name] for name in dict.fromkeys(("plain", "c2al", label))})
+            several = len(kept["plain"]) > 1
+            found[label] = None
+            if several:
+                found[label] = compare_clicks(kept[label], kept["plain"], cohorts=kept["c2al"], samples=samples)
+    return found, [study.find(config) for runs in arms.values() for config in runs]
+
+
 def paper_arms(profile: Profile) -> dict[str, Arms]:
     """All that is run in the background and committed, in the order of interest; name -> arms."""
-    tmall = merchants()
+    tmall, few = merchants(), aside(profile)
+    large, small_cohorts = world(profile), world(profile, **SMALL_COHORTS)
+    weights = {
+        f"{method} {weight}": arm
+        for method in ("c2al", "membership")
+        for weight, arm in weight_sweep(profile, tmall, method)[1].items()
+    }
+    models = {f"{data}, {model}": arms for (data, model), arms in larger_models().items() if model != "one layer"}
     return {
         "tmall": headline(profile, tmall),
-        "tmall weights": {f"weight {weight}": arm for weight, arm in weight_sweep(profile, tmall)[1].items()},
+        "world": headline(profile, large),
+        "world, small cohorts": headline(few, small_cohorts),
+        **models,
         "tmall rivals": rivals(profile, tmall),
-        "movielens": headline(profile, public(profile)),
+        "tmall weights": weights,
         "movielens rivals": rivals(profile, public(profile)),
-        "world": headline(profile, world(profile)),
-        "world rivals": rivals(profile, world(profile)),
-        "world grid": {
-            f"{dial}, {name}": arm for dial, (_, arms) in world_grid(profile).items() for name, arm in arms.items()
-        },
+        "world at full size, twice the epochs": _plain_and_c2al(few, large, epochs=2 * large.run().epochs),
+        "world grid": {f"{dial}, {name}": arm for dial, arms in world_grid().items() for name, arm in arms.items()},
     }

@@ -93,6 +93,47 @@ def test_forest_has_a_panel_for_each_cohort_and_colours_what_is_sure():
     assert overall.yaxis_inverted()
 
 
+def test_forest_of_several_places_names_each_above_its_methods():
+    lower, open_ = Interval(-0.3, -0.5, -0.1), Interval(-0.2, -0.9, 0.5)
+    places = {
+        "here": {"c2al": {"overall": lower, "tail": open_}, "membership": {"overall": open_}},
+        "there": {"c2al": {"overall": open_}},
+    }
+    overall, tail = render(figures.draw_ne_by_place(places))
+    labels = overall.get_yticklabels()
+    assert [text.get_text() for text in labels] == ["here", "C2AL", "membership only", "there", "C2AL"]
+    assert [text.get_fontweight() for text in labels] == ["bold", "normal", "normal", "bold", "normal"]
+    assert [container.lines[0].get_xydata().tolist() for container in overall.containers] == [
+        [[-0.3, 1.0]],
+        [[-0.2, 2.0]],
+        [[-0.2, 4.0]],
+    ]
+    assert [container.lines[0].get_color() for container in overall.containers] == [BLUE, GREY, GREY]
+    assert len(tail.containers) == 1
+
+
+def test_attention_effects_stand_side_by_side_for_each_model():
+    rng = np.random.default_rng(0)
+    names = ("entropy", "effective_rank", "kurtosis", "near_zero")
+
+    def measured():
+        return {name: mean_interval(rng.normal(size=3)) for name in names}
+
+    effects = {"small": {"c2al": measured(), "random_pair": measured()}, "deep": {"c2al": measured()}}
+    axes = render(figures.draw_attention_effects(effects))
+    assert len(axes) == len(names)
+    assert [text.get_text() for text in axes[0].get_yticklabels()] == ["small", "deep"]
+    titles = [ax.get_title(loc="left") for ax in axes]
+    ax = axes[next(place for place, title in enumerate(titles) if "rank" in title)]
+    ends = np.concatenate([bar_ends(container, 0) for container in ax.containers])
+    intervals = [effects["small"]["c2al"], effects["deep"]["c2al"], effects["small"]["random_pair"]]
+    assert ends == pytest.approx(np.array([[i["effective_rank"].low, i["effective_rank"].high] for i in intervals]))
+    places = [container.lines[0].get_ydata()[0] for container in ax.containers]
+    assert places[0] < 0 < places[2] < places[1] < 1
+    colours = [container.lines[0].get_color() for container in ax.containers]
+    assert colours[0] == colours[1] != colours[2]
+
+
 def test_buckets_lie_at_their_percentiles():
     intervals = [Interval(0.1 * k, 0.1 * k - 0.2, 0.1 * k + 0.3) for k in range(20)]
     (ax,) = render(figures.draw_ne_by_bucket({"c2al": intervals}, statistic="activity"))
@@ -130,25 +171,6 @@ def test_reliability_draws_the_gap():
     assert left.lines[1].get_xydata() == pytest.approx(np.array([[0.1, 0.15], [0.4, 0.3]]))
     assert right.lines[1].get_ydata() == pytest.approx([5, -10])
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["plain"]
-
-
-def test_contrast_by_share_puts_each_world_into_its_cell():
-    differences = {
-        (0.0, 0.8): Interval(0.1, -0.1, 0.3),
-        (2.0, 0.8): Interval(-2.0, -2.5, -1.5),
-        (2.0, 0.95): Interval(-1.0, -2.5, 0.5),
-    }
-    ax, _ = render(figures.draw_contrast_by_share(differences))
-    table = np.ma.filled(ax.images[0].get_array(), np.nan)
-    assert table == pytest.approx(np.array([[0.1, np.nan], [-2.0, -1.0]]), nan_ok=True)
-    assert {text.get_text(): text.get_fontweight() for text in ax.texts} == {
-        "+0.10": "normal",
-        "-2.00": "bold",
-        "-1.00": "normal",
-    }
-    assert (ax.images[0].norm.vmin, ax.images[0].norm.vmax) == (-2, 2)
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["80", "95"]
-    assert ax.images[0].origin == "lower"
 
 
 def test_gradient_parts_by_layer_and_cohort():

@@ -46,13 +46,14 @@ def test_arms_are_paired_and_the_baseline_is_shared(profile, place):
     plain, sweep = experiments.weight_sweep(profile, here)
     assert keys(plain) == keys(arms["plain"])[:beside]
     assert keys(sweep[experiments.NULL]) == keys(arms["null"])[:beside]
-    assert set(METHODS) == {runs[0].method for runs in rivals.values()}
+    away = set(experiments.AWAY) if profile == QUICK else set()
+    assert set(METHODS) - away == {runs[0].method for runs in rivals.values()}
 
 
-def test_side_experiments_have_fewer_seeds_at_quick_only():
+def test_side_experiments_have_fewer_seeds():
     assert experiments.aside(QUICK).seeds == QUICK.seeds[:3]
     assert experiments.aside(SMOKE) == SMOKE
-    assert experiments.aside(PAPER) == PAPER
+    assert experiments.aside(PAPER).seeds == PAPER.seeds[:3]
     assert {len(runs) for runs in experiments.headline(QUICK, world(QUICK)).values()} == {5}
 
 
@@ -84,14 +85,13 @@ def test_quick_has_five_pairs_and_the_rows_it_promises():
     assert len(QUICK.seeds) == 5
     assert {run.dataset_parameters["rows"] for run in world(QUICK).arm(QUICK)} == {200_000}
     assert {run.dataset for run in public(QUICK).arm(QUICK)} == {"movielens-100k"}
-    grid = experiments.world_grid(QUICK)
-    assert grid["no contrast"][1]["c2al"][0].dataset_parameters["contrast"] == 0
-    strong = keys(grid["contrast 2, tail 20 %"][1]["c2al"])
-    assert strong == keys(experiments.headline(QUICK, world(QUICK))["c2al"])[: len(strong)]
-    assert len(experiments.world_grid(PAPER)) > len(grid)
-    shares = experiments.contrast_by_share(QUICK)
-    assert keys(shares[2.0, 0.2]["plain"]) == keys(grid["contrast 2, tail 20 %"][1]["plain"])
-    assert keys(shares[0.0, 0.2]["c2al"]) == keys(grid["no contrast"][1]["c2al"])
+    corners = experiments.contrast_by_share(QUICK)
+    assert keys(corners.pop((2.0, 0.2))) == keys(experiments.headline(QUICK, world(QUICK))["plain"])
+    for (contrast, share), runs in corners.items():
+        assert len(runs) == len(experiments.aside(QUICK).seeds)
+        assert {(run.dataset_parameters["contrast"], run.dataset_parameters["head_share"]) for run in runs} == {
+            (contrast, share)
+        }
 
 
 def test_sweeps_turn_one_thing():
@@ -111,12 +111,65 @@ def test_sweeps_turn_one_thing():
             ]
 
 
+def paired(arms):
+    """Whether all arms have the same seeds and see the same rows."""
+    return len({tuple((run.seed, run.data_key) for run in runs) for runs in arms.values()}) == 1
+
+
 def test_every_arm_can_be_named_for_the_background():
     named = experiments.paper_arms(PAPER)
-    assert {"tmall", "world grid"} <= set(named)
+    assert {"tmall", "world", "world, small cohorts", "world grid"} <= set(named)
     runs = {config.key: config for arms in named.values() for arm in arms.values() for config in arm}
     assert {config.dataset for config in runs.values()} == {"tmall", "movielens-100k", "synthetic-clicks"}
     assert len(runs) < 600
+    full = experiments.full_size()
+    assert {place.dataset for place in full.values()} == {"tmall", "synthetic-clicks"}
+    for place in full.values():
+        for runs_of_arm in experiments.headline(experiments.aside(PAPER), place).values():
+            assert {run.key for run in runs_of_arm} <= set(runs)
+    for dial, arms in experiments.world_grid().items():
+        assert paired(arms), dial
+        assert {run.dataset_parameters["rows"] for of_arm in arms.values() for run in of_arm} == {200_000}
+
+
+def test_larger_models_differ_from_the_books_own_in_the_model_or_its_training_alone():
+    found = experiments.larger_models()
+    assert all(paired(arms) and set(arms) == {"plain", "c2al", "random_pair"} for arms in found.values())
+    own = {data: arms for (data, model), arms in found.items() if model == "one layer"}
+    quick = experiments.headline(QUICK, world(QUICK))
+    assert {name: keys(runs) for name, runs in own["world"].items()} == {
+        name: keys(quick[name]) for name in ("plain", "c2al", "random_pair")
+    }
+    for (data, model), arms in found.items():
+        for name, runs in arms.items():
+            for run, usual in zip(runs, own[data][name], strict=True):
+                fields = {field for field, value in run.to_dict().items() if value != usual.to_dict()[field]}
+                assert fields <= {"layers", "hidden", "attention_size", "epochs"}
+                assert bool(fields) == (model != "one layer")
+
+
+def test_pairs_are_found_where_every_arm_has_its_run():
+    arms = experiments.headline(SMOKE, world(SMOKE))
+    there = {arms["plain"][0].key, arms["plain"][1].key, arms["c2al"][1].key, arms["null"][1].key}
+    some = {name: arms[name] for name in ("plain", "c2al", "null")}
+    study = SimpleNamespace(find=lambda config: config.key if config.key in there else None)
+    assert experiments.found_pairs(study, some) == {name: [runs[1].key] for name, runs in some.items()}
+    assert experiments.found_pairs(study, arms) == {name: [] for name in arms}
+
+
+def test_what_is_found_is_compared_and_the_rest_is_not_run(study):
+    arms = experiments.headline(SMOKE, world(SMOKE))
+    some = {name: arms[name] for name in ("plain", "c2al", "null")}
+    records = {name: study.obtain(runs) for name, runs in some.items()}
+    one_short = {**arms, "random_pair": [*arms["random_pair"][:1], replace(arms["random_pair"][1], epochs=2)]}
+    study.obtain(one_short["random_pair"][:1])
+    found, asked = experiments.compare_found(study, {name: one_short[name] for name in (*some, "random_pair")})
+    assert found["random_pair"] is None
+    assert len(asked) == 8
+    assert asked[-1] is None
+    expected = compare_clicks(records["null"], records["plain"], cohorts=records["c2al"])
+    for scope, values in expected.per_run.items():
+        assert np.array_equal(found["null"].per_run[scope], values)
 
 
 def test_arms_are_obtained_world_by_world_and_come_back_in_their_places(study, monkeypatch):
