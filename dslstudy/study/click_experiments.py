@@ -55,6 +55,9 @@ _WORLD: dict[str, Any] = {"learning_rate": 0.01, "epochs": 3, "weight_decay": 1e
 _LARGE_WORLD: dict[str, Any] = _WORLD | {"epochs": 2}
 # Chosen for the plain arm on validation rows: more epochs, or no weight decay, and the users' embeddings overfit.
 _PUBLIC: dict[str, Any] = {"learning_rate": 0.01, "epochs": 2, "weight_decay": 1e-3}
+# Chosen for the plain arm on the validation rows of two seeds: mean log loss 0.2252 with 0.003, 0.2261 with 0.01. With
+# the larger one some runs of arms with heads end hardly better than the base rate.
+_MERCHANTS: dict[str, Any] = _PUBLIC | {"learning_rate": 0.003}
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ def merchants(axis: str = "merchant size", bins: int = 3) -> Place:
         axis: ``merchant size``, ``activity`` or ``visit length``.
         bins: bins on either side.
     """
-    return Place("Tmall", "tmall", {}, {"axis": axis, "bins": bins}, _PUBLIC)
+    return Place("Tmall", "tmall", {}, {"axis": axis, "bins": bins}, _MERCHANTS)
 
 
 def headline(profile: Profile, place: Place) -> Arms:
