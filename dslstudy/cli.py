@@ -12,6 +12,7 @@ from dslstudy.errors import InputError
 COMMANDS = {
     "data": "List, fetch, describe and verify the data sets.",
     "run": "Train one run and print its record.",
+    "study": "Train the tables of the study, cell by cell.",
     "audit": "Train stored records again and report the differences.",
     "claims": "What the papers say, what our runs say, and the verdict.",
     "bench": "Measure the engine and its peers side by side.",

@@ -37,6 +37,21 @@ SELECTION_METRIC = "ndcg@20"
 GPU_STACK, CPU_STACK = 64, 16
 
 
+class DivergedError(InputError):
+    """Runs that diverged before their first validation and so have no record.
+
+    Args:
+        configs: the runs.
+    """
+
+    def __init__(self, configs: Sequence[RunConfig]) -> None:
+        self.configs = configs
+        super().__init__(
+            f"training diverged before its first validation: {configs[0].title}, learning rate"
+            f" {configs[0].learning_rate}; lower it or raise the temperature"
+        )
+
+
 @dataclass(frozen=True)
 class TrainedModel:
     """A run's tables, for chapters that look inside a model.
@@ -218,10 +233,7 @@ class Study:
             models.append(TrainedModel(record, split, run.user_table.numpy(), run.item_table.numpy()))
         checkpoint.remove()
         if diverged:
-            raise InputError(
-                f"training diverged before its first validation: {diverged[0].title}, learning rate"
-                f" {diverged[0].learning_rate}; lower it or raise the temperature"
-            )
+            raise DivergedError(diverged)
         return models
 
     def _checkpoint(self, configs: Sequence[RunConfig], split: Split) -> Checkpoint:

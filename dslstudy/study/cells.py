@@ -1,0 +1,310 @@
+"""The cells of a table: a search, then fresh seeds of the setting that did best on validation (book: IID results).
+
+A cell knows from its name alone which runs it needs, so a table shows what the stores have of it and ``dslstudy study``
+trains what is missing.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dslstudy.engine.config import require_one_of
+from dslstudy.models import BASELINES
+from dslstudy.study.config import RunConfig
+from dslstudy.study.locks import locks_of
+from dslstudy.study.matched import kept, measure_temperature
+from dslstudy.study.protocol import Protocol
+from dslstudy.study.search import Done, Prior, Search, Trial, best_trial, found_trials, obtain_alone, run_searches
+from dslstudy.study.spaces import STARTS, Point
+from dslstudy.study.store import Record
+from dslstudy.study.study import Study
+
+#: what the control is called: the softmax loss at the temperature that the tuned DSL acts like
+MATCHED = "softmax-matched"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One line of a table.
+
+    Attributes:
+        protocol: how it is made.
+        dataset: on which data.
+        backbone: a backbone, or a baseline.
+        loss: a loss, :data:`MATCHED`, or ``none`` for a baseline.
+    """
+
+    protocol: Protocol
+    dataset: str
+    backbone: str
+    loss: str
+
+    @property
+    def name(self) -> str:
+        """In words, e.g. ``amazon2014-health mf dsl``."""
+        return f"{self.dataset} {self.backbone}" + ("" if self.is_baseline else f" {self.loss}")
+
+    @property
+    def label(self) -> str:
+        """What the table calls the line: the loss, or the baseline."""
+        return self.backbone if self.is_baseline else self.loss
+
+    @property
+    def key(self) -> str:
+        """Sixteen hexadecimal digits, for locks and shares."""
+        return hashlib.sha256(f"{self.protocol.name} {self.name}".encode()).hexdigest()[:16]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether there is nothing to train."""
+        return self.backbone in BASELINES
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it is the softmax loss at DSL's temperature, which has no search of its own."""
+        return self.loss == MATCHED
+
+    @property
+    def budget(self) -> int:
+        """How many trials are asked for."""
+        if self.is_baseline or self.is_control:
+            return 0
+        return self.protocol.trials if self.backbone == "mf" else self.protocol.transfer_trials
+
+    @property
+    def of_mf(self) -> "Cell":
+        """The same cell with matrix factorization."""
+        return Cell(protocol=self.protocol, dataset=self.dataset, backbone="mf", loss=self.loss)
+
+    @property
+    def of_dsl(self) -> "Cell":
+        """The cell of DSL beside this one."""
+        return Cell(protocol=self.protocol, dataset=self.dataset, backbone=self.backbone, loss="dsl")
+
+
+@dataclass(frozen=True)
+class State:
+    """What the stores have of a cell.
+
+    Attributes:
+        cell: which.
+        trials: that are over, in their order.
+        budget: how many there shall be.
+        seeds: the records of its seeds, ``None`` where one is missing; all are missing while the search goes on.
+    """
+
+    cell: Cell
+    trials: Sequence[Trial]
+    budget: int
+    seeds: Sequence[Record | None]
+
+    @property
+    def stale(self) -> bool:
+        """Whether code has changed since one of the runs."""
+        return any(record.stale for record in self.records)
+
+    @property
+    def searched(self) -> bool:
+        """Whether the search is over."""
+        return len(self.trials) >= self.budget
+
+    @property
+    def found(self) -> list[Record]:
+        """The records of the seeds that are there."""
+        return [record for record in self.seeds if record is not None]
+
+    @property
+    def records(self) -> list[Record]:
+        """The records of trials and seeds that are there."""
+        return [*(trial.record for trial in self.trials if trial.record is not None), *self.found]
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is missing or stale."""
+        return self.searched and None not in self.seeds and not self.stale
+
+    @property
+    def missing(self) -> int:
+        """How many runs are missing."""
+        return max(self.budget - len(self.trials), 0) + self.seeds.count(None)
+
+    @property
+    def word(self) -> str:
+        """``done``, ``not yet run``, ``stale``, or how far it is."""
+        if self.missing == self.budget + len(self.seeds):
+            return "not yet run"
+        if self.missing:
+            parts = [f"{len(self.trials)} of {self.budget} trials"] if self.budget else []
+            return ", ".join([*parts, f"{len(self.found)} of {len(self.seeds)} seeds"])
+        return "stale" if self.stale else "done"
+
+
+def cells_of(
+    protocol: Protocol,
+    table: str = "iid",
+    *,
+    datasets: Sequence[str] = (),
+    backbones: Sequence[str] = (),
+    losses: Sequence[str] = (),
+) -> list[Cell]:
+    """The cells of a table in the order in which they are made: smallest data first, what others start from first.
+
+    Args:
+        protocol: of a profile.
+        table: ``iid`` or ``popularity-shift``.
+        datasets: only these; all of the table by default.
+        backbones: only these, baselines among them; all by default.
+        losses: only these, :data:`MATCHED` among them; all by default.
+
+    Raises:
+        InputError: a name that the table does not have.
+    """
+    require_one_of(f"table at profile {protocol.name}", table, protocol.tables)
+    known = {
+        "data set": protocol.tables[table],
+        "backbone": (*protocol.backbones, *BASELINES),
+        "loss": (*protocol.losses, *((MATCHED,) if "dsl" in protocol.losses else ())),
+    }
+    wanted = {}
+    for (what, names), given in zip(known.items(), (datasets, backbones, losses), strict=True):
+        for name in given:
+            require_one_of(f"{what} of table {table} at profile {protocol.name}", name, names)
+        wanted[what] = [name for name in names if not given or name in given]
+    pairs = [(backbone, loss) for backbone in protocol.backbones for loss in known["loss"]]
+    pairs = [(backbone, loss) for backbone, loss in pairs if backbone in wanted["backbone"] and loss in wanted["loss"]]
+    if not losses:
+        pairs = [*((name, "none") for name in BASELINES if name in wanted["backbone"]), *pairs]
+    return [
+        Cell(protocol=protocol, dataset=dataset, backbone=backbone, loss=loss)
+        for dataset in wanted["data set"]
+        for backbone, loss in pairs
+    ]
+
+
+def share_of(cells: Sequence[Cell], share: int, shares: int) -> list[Cell]:
+    """The cells of one of several processes: whole losses, so that none waits for another's search.
+
+    Args:
+        cells: all cells.
+        share: which, from 1.
+        shares: how many.
+    """
+    # the control goes with DSL, whose temperature it has; baselines cost nothing
+    order = list(dict.fromkeys("dsl" if cell.is_control else cell.loss for cell in cells))
+    place = {loss: number % shares for number, loss in enumerate(order)}
+    return [cell for cell in cells if place["dsl" if cell.is_control else cell.loss] == share - 1]
+
+
+def base_of(cell: Cell) -> RunConfig:
+    """A run that costs what those of a cell cost."""
+    if cell.is_baseline:
+        return RunConfig(dataset=cell.dataset, backbone=cell.backbone, loss="none")
+    return cell.protocol.base_run(cell.dataset, cell.backbone, "softmax" if cell.is_control else cell.loss)
+
+
+def search_of(study: Study, cell: Cell) -> Search | None:
+    """The search of a cell; ``None`` for cells without one, and while the one it starts from is not over."""
+    if not cell.budget:
+        return None
+    start: Point = STARTS[cell.loss]
+    if cell.backbone != "mf":
+        before = state_of(study, cell.of_mf)
+        if not before.searched:
+            return None
+        start = best_trial(before.trials).parameters
+    protocol = cell.protocol
+    return Search(
+        base=protocol.base_run(cell.dataset, cell.backbone, cell.loss),
+        trials=cell.budget,
+        sampler=protocol.sampler,
+        start=start,
+        only=protocol.bpr_only if cell.loss == "bpr" else protocol.only,
+        round_size=protocol.round_size,
+    )
+
+
+def state_of(study: Study, cell: Cell) -> State:
+    """What the stores of a study have of a cell; nothing is trained."""
+    search = search_of(study, cell)
+    trials = [] if search is None else [trial for trial in found_trials(study, search) if trial.done]
+    budget = cell.budget if search is None else search.size
+    runs = seed_runs(study, cell)
+    seeds: list[Record | None] = [study.find(run) for run in runs] if runs else [None] * len(_seeds(cell))
+    return State(cell, trials[:budget], budget, seeds)
+
+
+def seed_runs(study: Study, cell: Cell) -> list[RunConfig]:
+    """The runs whose test metrics the table shows; none while it is not known which they are."""
+    if cell.is_baseline:
+        return [base_of(cell)]
+    if cell.is_control:
+        of_dsl = seed_runs(study, cell.of_dsl)
+        found = kept(study, of_dsl[0]) if of_dsl else None
+        return [] if found is None else [_matched(run, found.temperature) for run in of_dsl]
+    search = search_of(study, cell)
+    if search is None:
+        return []
+    trials = [trial for trial in found_trials(study, search)[: search.size] if trial.done]
+    if len(trials) < search.size or not any(trial.record for trial in trials):
+        return []
+    best = best_trial(trials).config
+    return [_with(best, seed=seed) for seed in _seeds(cell)]
+
+
+def complete(study: Study, cells: Sequence[Cell], *, done: Done | None = None) -> list[State]:
+    """Train all that some cells need and do not have, other cells that they start from included.
+
+    Args:
+        study: trains the runs and keeps their records.
+        cells: of any data sets and backbones; what may share a stack is trained in one.
+        done: called with the runs that were trained, whenever some were.
+
+    Raises:
+        InputError: the profile does not train on this data set.
+    """
+    with locks_of(study.store.root).held(cell.key for cell in cells):
+        searched = [cell for cell in cells if cell.budget]
+        searched += [cell.of_dsl for cell in cells if cell.is_control]
+        searched = list(dict.fromkeys(searched))
+        first = dict.fromkeys(cell.of_mf for cell in searched)  # what the others start from
+        _search_all(study, list(first), done)
+        _search_all(study, [cell for cell in searched if cell not in first], done)
+        for cell in searched:
+            if cell.loss == "dsl":
+                _measure(study, seed_runs(study, cell)[0], done)
+        runs = [run for cell in cells for run in seed_runs(study, cell)]
+        labels = dict.fromkeys(cell.label for cell in cells)
+        obtain_alone(study, runs, description="seeds " + "+".join(labels), done=done)
+    return [state_of(study, cell) for cell in cells]
+
+
+def _search_all(study: Study, cells: Sequence[Cell], done: Done | None) -> None:
+    searches = [search_of(study, cell) for cell in cells]
+    priors: list[Prior] = []
+    for cell in cells:
+        before = state_of(study, cell.of_mf).trials if cell.backbone != "mf" else ()
+        priors.append([(trial.parameters, trial.value) for trial in before if trial.record is not None])
+    run_searches(study, [search for search in searches if search is not None], priors, done=done)
+
+
+def _measure(study: Study, run: RunConfig, done: Done | None) -> None:
+    """Train the tuned DSL's first seed with its tables kept, and see which temperature it acts like."""
+    with locks_of(study.store.root).held([run.key]):
+        found, before = kept(study, run), study.find(run)
+        if found is not None and not found.stale(run):
+            return
+        measure_temperature(study, run)
+    if done is not None and (before is None or before.stale):
+        done([run])
+
+
+def _seeds(cell: Cell) -> tuple[int, ...]:
+    return (0,) if cell.is_baseline else cell.protocol.seeds
+
+
+def _with(run: RunConfig, **changes: object) -> RunConfig:
+    return RunConfig.from_dict(run.to_dict() | changes)
+
+
+def _matched(run: RunConfig, temperature: float) -> RunConfig:
+    return _with(run, loss="softmax", loss_parameters={"temperature": temperature})

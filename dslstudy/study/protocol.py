@@ -1,0 +1,154 @@
+"""How the tables of the study are made, at each profile: who is compared, on what, with which budget.
+
+Every loss of a table gets the same number of trials in its search space, then the same number of seeds that the search
+has not seen (book: Protocol and search).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dslstudy.engine.config import require_one_of
+from dslstudy.models import BACKBONES
+from dslstudy.study.config import RunConfig
+from dslstudy.study.profiles import PROFILES
+from dslstudy.study.ranking_claims import IID, SHIFTED
+from dslstudy.study.spaces import SPACES, Space
+
+#: the seed of every trial; the seeds of the tables begin behind it
+SEARCH_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Protocol:
+    """What one profile compares, and how.
+
+    Attributes:
+        name: of the profile.
+        tables: table -> its data sets.
+        backbones: matrix factorization first: the other backbones' searches start from its best.
+        losses: in the order of the tables.
+        trials: of each loss with matrix factorization.
+        transfer_trials: of each loss with each other backbone.
+        seeds: of the best setting.
+        sampler: of the search.
+        round_size: trials that are proposed together.
+        only: what the search spaces are narrowed to.
+        bpr_only: the same for BPR.
+        run: fields of every run.
+        bpr: other values of them for BPR, which converges slowly and takes one negative.
+    """
+
+    name: str
+    tables: Mapping[str, tuple[str, ...]]
+    backbones: tuple[str, ...]
+    losses: tuple[str, ...]
+    trials: int
+    transfer_trials: int
+    seeds: tuple[int, ...]
+    sampler: str = "tpe"
+    round_size: int = 5
+    only: Space = field(default_factory=dict)
+    bpr_only: Space = field(default_factory=dict)
+    run: Mapping[str, Any]
+    bpr: Mapping[str, Any]
+
+    def base_run(self, dataset: str, backbone: str, loss: str) -> RunConfig:
+        """The run whose hyperparameters are searched: everything but these, as the papers have it.
+
+        BPR is trained in the form in which it is used: inner products, a small start, one negative; all others with
+        cosines and sampled negatives.
+
+        Args:
+            dataset: name of the data set.
+            backbone: ``mf``, ``lightgcn`` or ``xsimgcl``.
+            loss: one of :data:`~dslstudy.study.spaces.SPACES`.
+
+        Raises:
+            InputError: unknown backbone or loss.
+        """
+        require_one_of("backbone", backbone, BACKBONES)
+        require_one_of("loss with a search space", loss, SPACES)
+        parameters = dict(_BACKBONES[backbone])
+        if backbone == "xsimgcl":
+            parameters["contrast_weight"] = _CONTRAST_WEIGHT.get(dataset, _CONTRAST_WEIGHT_ELSEWHERE)
+        values = dict(self.run) | {"score": "cosine"}
+        if loss == "bpr":
+            values |= {**self.bpr, "score": "inner-product", "num_negatives": 1}
+            parameters["initial_scale"] = 0.1
+        return RunConfig(
+            dataset=dataset,
+            backbone=backbone,
+            backbone_parameters=parameters,
+            loss=loss,
+            seed=SEARCH_SEED,
+            **values,
+        )
+
+
+# As published: LightGCN has two layers; XSimGCL's InfoNCE has weight 0.2 on Amazon Health and 0.05 on Electronic.
+_BACKBONES: dict[str, dict[str, Any]] = {
+    "mf": {},
+    "lightgcn": {"layers": 2},
+    "xsimgcl": {"layers": 3, "noise": 0.1, "contrast_layer": 1, "contrast_temperature": 0.1},
+}
+_CONTRAST_WEIGHT = {"amazon2014-health": 0.2}
+_CONTRAST_WEIGHT_ELSEWHERE = 0.05
+
+# Short trainings get somewhere with these steps only.
+_SHORT: Space = {"learning_rate": (0.1,), "weight_decay": (0.0, 1e-5), "quantile_every": (5,)}
+_SHORT_BPR: Space = {"learning_rate": (0.1, 0.01), "weight_decay": (0.0, 1e-4)}
+
+PROTOCOLS = {
+    "smoke": Protocol(
+        name="smoke",
+        tables={"iid": ("synthetic-ranking",)},
+        backbones=("mf", "lightgcn"),
+        losses=("softmax", "bpr", "dsl"),
+        trials=3,
+        transfer_trials=2,
+        seeds=(1, 2),
+        sampler="random",
+        round_size=3,
+        only=_SHORT,
+        bpr_only=_SHORT_BPR,
+        run={"embedding_size": 16, "num_negatives": 32, "batch_size": 256, "epochs": 3, "evaluate_every": 1},
+        bpr={},
+    ),
+    # with so few trials a random search is as good as any
+    "quick": Protocol(
+        name="quick",
+        tables={"iid": ("movielens-100k",)},
+        backbones=("mf",),
+        losses=("bpr", "softmax", "bsl", "psl", "slatk", "dsl"),
+        trials=5,
+        transfer_trials=2,
+        seeds=(1, 2, 3),
+        sampler="random",
+        only=_SHORT,
+        bpr_only=_SHORT_BPR,
+        run={"embedding_size": 32, "num_negatives": 50, "batch_size": 2048, "epochs": 6, "evaluate_every": 2},
+        bpr={"epochs": 14},
+    ),
+    "paper": Protocol(
+        name="paper",
+        tables={"iid": IID, "popularity-shift": SHIFTED},
+        backbones=("mf", "lightgcn", "xsimgcl"),
+        losses=("bpr", "llpauc", "softmax", "advinfonce", "bsl", "psl", "slatk", "dsl"),
+        trials=20,
+        transfer_trials=6,
+        seeds=(1, 2, 3, 4, 5),
+        run={"embedding_size": 64, "num_negatives": 1000, "batch_size": 1024, "epochs": 200, "evaluate_every": 5},
+        bpr={"patience": 10},
+    ),
+}
+
+
+def protocol_of(profile: str) -> Protocol:
+    """The protocol of a profile.
+
+    Raises:
+        InputError: there is no such profile.
+    """
+    require_one_of("profile", profile, PROFILES)
+    return PROTOCOLS[profile]

@@ -1,0 +1,231 @@
+"""Tables of the study: search spaces, trials, cells; every row names the records behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dslstudy.data.published import published_value
+from dslstudy.metrics.significance import Interval, holm, paired_bootstrap
+from dslstudy.names import display_name, metric_name
+from dslstudy.sortable import Sortable
+from dslstudy.study.cells import MATCHED, State
+from dslstudy.study.protocol import Protocol
+from dslstudy.study.search import Trial, best_trial
+from dslstudy.study.spaces import size_of, space_of
+from dslstudy.study.store import Record
+from dslstudy.study.trials import trials_needed, validations
+from dslstudy.tables import METRICS, NOT_RUN, between, mean_over_seeds, plus_minus
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: how sure a difference must be after Holm's correction to be called one
+LEVEL = 0.05
+BETTER, WORSE, ALIKE = "better than", "worse than", "not told apart from"
+
+
+def cell_label(label: str) -> str:
+    """How a line of the table is called.
+
+    >>> cell_label("softmax-matched")
+    "SL at DSL's temperature"
+    """
+    return "SL at DSL's temperature" if label == MATCHED else display_name(label)
+
+
+def verdict(difference: Interval, p_value: float) -> str:
+    """A word for a difference: ``better than``, ``worse than`` or ``not told apart from``.
+
+    Args:
+        difference: with its interval.
+        p_value: after correction for the family it belongs to.
+    """
+    if p_value >= LEVEL:
+        return ALIKE
+    return BETTER if difference.estimate > 0 else WORSE
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A cell beside a reference, over users.
+
+    Attributes:
+        absolute: difference of the means.
+        relative: the same as a share of the reference.
+        p_value: Holm's, over all comparisons of the table.
+        verdict: the word for it.
+    """
+
+    absolute: Interval
+    relative: Interval
+    p_value: float
+    verdict: str
+
+
+def compare(
+    records: Mapping[str, Sequence[Record]], *, reference: str = "softmax", metric: str = "ndcg@20", seed: int = 0
+) -> dict[str, Comparison]:
+    """Every label against a reference: paired bootstrap over users of each user's mean over seeds, Holm-corrected.
+
+    Args:
+        records: label -> its seeds; labels without records are left out.
+        reference: the label the others are compared with.
+        metric: which one.
+        seed: of the bootstrap.
+
+    Returns:
+        Nothing where the reference has no records.
+    """
+    found = {label: mean_over_seeds(of_seeds, metric) for label, of_seeds in records.items() if of_seeds}
+    if reference not in found:
+        return {}
+    base = found.pop(reference)
+    absolute = {label: paired_bootstrap(values, base, seed=seed) for label, values in found.items()}
+    relative = {label: paired_bootstrap(values, base, relative=True, seed=seed) for label, values in found.items()}
+    adjusted = holm({label: interval.p_value for label, interval in absolute.items()})
+    return {
+        label: Comparison(absolute[label], relative[label], adjusted[label], verdict(absolute[label], adjusted[label]))
+        for label in found
+    }
+
+
+def spaces(protocol: Protocol) -> "pd.DataFrame":
+    """The search spaces of a protocol: one row for each loss, one column for each setting."""
+    import pandas as pd
+
+    rows = {}
+    for loss in protocol.losses:
+        space = space_of(loss, protocol.bpr_only if loss == "bpr" else protocol.only)
+        rows[display_name(loss)] = {
+            name.replace("_", " "): ", ".join(f"{value:g}" for value in values) for name, values in space.items()
+        } | {"points": size_of(space)}
+    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("")
+    return frame[[*(name for name in frame.columns if name != "points"), "points"]]
+
+
+def all_trials(trials: Mapping[str, Sequence[Trial]]) -> Sortable:
+    """Every trial of every search, best validation first, diverged ones last.
+
+    Args:
+        trials: loss -> its trials.
+    """
+    pairs = [(loss, trial) for loss, of_loss in trials.items() for trial in of_loss]
+    rows = [
+        {
+            "loss": display_name(loss),
+            "trial": trial.number + 1,
+            "validation NDCG@20": None if trial.record is None else trial.value,
+            "test NDCG@20": None if trial.record is None else trial.record.test["ndcg@20"],
+            "best epoch": None if trial.record is None else trial.record.selection["best_epoch"],
+            "settings": _settings(trial),
+            "record": "diverged" if trial.failed else trial.record or NOT_RUN,
+        }
+        for loss, trial in sorted(pairs, key=lambda pair: -pair[1].value)
+    ]
+    return Sortable(rows)
+
+
+def chosen(trials: Mapping[str, Sequence[Trial]], *, reference: str = "softmax") -> Sortable:
+    """What each search chose, and how long it takes to beat the best of the reference.
+
+    Args:
+        trials: loss -> its trials; losses without any are left out.
+        reference: the loss to be beaten.
+    """
+    target = max(validations(trials[reference]), default=np.inf)
+    rows = []
+    for loss, of_loss in trials.items():
+        if not any(trial.record for trial in of_loss):
+            continue
+        best = best_trial(of_loss)
+        first, on_average = trials_needed(validations(of_loss), target)
+        itself = loss == reference
+        rows.append(
+            {
+                "loss": display_name(loss),
+                "trials": len(of_loss),
+                "best validation NDCG@20": best.value,
+                "median": float(np.median(validations(of_loss))),
+                f"trials to beat {display_name(reference)}": "–" if itself else "never" if first is None else first,
+                "in other orders": "–" if itself or on_average is None else round(on_average, 1),
+                "chosen": _settings(best),
+                "record": best.record,
+            }
+        )
+    return Sortable(rows)
+
+
+def cells(states: Sequence[State], *, metrics: Sequence[str] = METRICS, printed: bool = False) -> Sortable:
+    """The cells of one data set and backbone: means over seeds with 95 % t intervals, and where they come from.
+
+    Args:
+        states: of the cells.
+        metrics: columns.
+        printed: put the published values beside ours.
+    """
+    rows = []
+    for state in states:
+        row: dict[str, Any] = {"loss": cell_label(state.cell.label)}
+        for metric in metrics:
+            values = [record.test[metric] for record in state.found]
+            value = _printed(state, metric)
+            if printed:
+                row[f"{metric_name(metric)} published"] = "–" if value is None else f"{value:.4f}"
+            row[metric_name(metric)] = plus_minus(values) if values else NOT_RUN
+            if printed:
+                away = f"{np.mean(values) / value - 1:+.1%}" if values and value else "–"
+                row[f"{metric_name(metric)} away"] = away
+        rows.append(row | {"state": state.word, "records": state.found or "–"})
+    return Sortable(rows)
+
+
+def comparisons(found: Mapping[str, Comparison], *, metric: str = "ndcg@20", reference: str = "SL") -> Sortable:
+    """Every comparison of a table with its interval over users, Holm's p-value and the word for it.
+
+    Args:
+        found: as from :func:`compare`.
+        metric: which one it was of.
+        reference: how the reference is called.
+    """
+    return Sortable(
+        [
+            {
+                "loss": cell_label(label),
+                f"difference in {metric_name(metric)}": between(each.absolute),
+                "relative": between(each.relative, percent=True),
+                "p (Holm)": "< 0.001" if each.p_value < 0.001 else f"{each.p_value:.3f}",
+                "verdict": f"{each.verdict} {reference}",
+            }
+            for label, each in found.items()
+        ]
+    )
+
+
+def progress(states: Sequence[State]) -> Sortable:
+    """How far cells are: trials, seeds, state."""
+    return Sortable(
+        [
+            {
+                "data set": state.cell.dataset,
+                "backbone": display_name(state.cell.backbone),
+                "loss": "–" if state.cell.is_baseline else cell_label(state.cell.loss),
+                "trials": f"{len(state.trials)} of {state.budget}" if state.budget else "–",
+                "seeds": f"{len(state.found)} of {len(state.seeds)}",
+                "state": state.word,
+            }
+            for state in states
+        ]
+    )
+
+
+def _settings(trial: Trial) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in trial.parameters.items())
+
+
+def _printed(state: State, metric: str) -> float | None:
+    cell = state.cell
+    if cell.is_baseline or cell.is_control:
+        return None
+    return published_value(cell.dataset, cell.loss, metric, backbone=cell.backbone)

@@ -1,0 +1,116 @@
+"""`dslstudy study` as a stranger would call it: a plan, cells, a store found again, errors of one line."""
+
+import json
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dslstudy.cli import main
+from dslstudy.commands.study import parse_share
+from dslstudy.errors import InputError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
+import killed
+
+SMALL = ["study", "--profile", "smoke", "--backbone", "mf", "--loss", "softmax", "--loss", "dsl", "--device", "cpu"]
+
+
+def dslstudy(*words):
+    """Call the command line in this process; its exit code."""
+    sys.argv = ["dslstudy", *words]
+    try:
+        main()
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Calls with a store of this test: exit code, standard output, standard error."""
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path / "committed"))
+    monkeypatch.setattr(sys, "argv", [])
+
+    def calling(*words, store="store"):
+        code = dslstudy(*words, "--store", str(tmp_path / store))
+        return code, *capsys.readouterr()
+
+    return calling
+
+
+def test_plan_then_cells_then_nothing_to_do(call, tmp_path):
+    code, plan, err = call(*SMALL, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "0/3" in plan
+    assert "not yet run" in plan
+    assert "0 of 2 cells done" in plan
+    assert "10 missing runs" in plan
+    assert not (tmp_path / "store").exists()
+
+    code, out, err = call(*SMALL)
+    assert code == 0, err
+    assert "study 100%" in err
+    assert "10 of 10 runs" in err
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*/*.json")}
+    assert len(records) == 10
+
+    code, again, err = call(*SMALL, "--json")
+    assert (code, err) == (0, "")
+    cells = json.loads(again)
+    assert [(cell["loss"], cell["state"], len(cell["trials"])) for cell in cells] == [
+        ("softmax", "done", 3),
+        ("dsl", "done", 3),
+    ]
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*/*.json")} == records
+    for cell in cells:
+        mean = sum(cell["test"]["ndcg@20"]) / len(cell["seeds"])
+        assert f"{mean:.4f}" in out
+
+
+def test_killed_it_goes_on_where_it_was(call, tmp_path):
+    process = killed.start(killed.command, tmp_path, "store", *SMALL, "--quiet")
+    records = tmp_path / "store" / "synthetic-ranking"
+    while process.is_alive() and len(list(records.glob("*.json"))) < 4:
+        time.sleep(0.002)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    before = {path: path.stat().st_mtime_ns for path in records.glob("*.json")}
+    assert 4 <= len(before) < 10
+    assert call(*SMALL, "--quiet")[0] == 0
+    after = {path: path.stat().st_mtime_ns for path in records.glob("*.json")}
+    assert len(after) == 10
+    assert before.items() <= after.items()
+    assert call(*SMALL, "--quiet", store="whole")[0] == 0
+    whole = tmp_path / "whole" / "synthetic-ranking"
+    assert {path.name for path in whole.glob("*.json")} == {path.name for path in after}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--loss", "sofmax"], "did you mean 'softmax"),
+        (["--dataset", "movielens-100"], "unknown data set"),
+        (["--share", "3/2"], "--share takes I/N"),
+        (["--only", "popularity-shift"], "unknown table"),
+        (["--device", "abacus"], "not available"),
+    ],
+)
+def test_bad_input_is_one_line(call, words, message):
+    code, out, err = call("study", "--profile", "smoke", *words)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("text", ["1", "0/2", "3/2", "a/b", "1/", "/2", "-1/2", "1/2/3"])
+def test_shares_that_are_none(text):
+    with pytest.raises(InputError, match="--share takes I/N"):
+        parse_share(text)
+
+
+def test_a_share():
+    assert parse_share("2/3") == (2, 3)

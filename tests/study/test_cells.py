@@ -1,0 +1,223 @@
+"""Cells: selection by validation alone, fresh seeds, equal budgets; what is there is never trained again."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dslstudy.errors import InputError
+from dslstudy.models import BASELINES
+from dslstudy.study import PROFILES, open_study
+from dslstudy.study.cells import MATCHED, cells_of, complete, search_of, seed_runs, share_of, state_of
+from dslstudy.study.matched import kept, measure_temperature
+from dslstudy.study.protocol import PROTOCOLS, SEARCH_SEED, protocol_of
+from dslstudy.study.spaces import SPACES, STARTS, space_of
+from dslstudy.study.study import Study, split_of
+
+sys.path.insert(0, str(Path(__file__).parent))
+import killed
+
+SMOKE = protocol_of("smoke")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A study whose whole table has been made, the runs in the order in which they were trained, and the states."""
+    folder, trained, train = tmp_path_factory.mktemp("study"), [], Study._train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DSLSTUDY_RESULTS", str(folder / "committed"))
+        patch.setattr(Study, "_train", lambda self, configs: trained.extend(configs) or train(self, configs))
+        study = open_study("smoke", store=folder / "store", progress=False)
+        told = []
+        states = [state for cell in cells_of(SMOKE) for state in complete(study, [cell], done=told.extend)]
+        yield study, trained, {state.cell.name: state for state in states}, told
+
+
+def test_every_cell_is_done_and_every_run_was_trained_once(finished):
+    _, trained, states, told = finished
+    assert {state.word for state in states.values()} == {"done"}
+    keys = [config.key for config in trained]
+    assert len(keys) == len(set(keys))
+    assert sorted(config.key for config in told) == sorted(keys)
+    needed = {record.key for state in states.values() for record in state.records}
+    assert set(keys) == needed
+
+
+def test_a_second_time_nothing_is_trained(finished):
+    study, trained, states, _ = finished
+    before = len(trained)
+    assert complete(study, [state.cell for state in states.values()]) == list(states.values())
+    assert len(trained) == before
+
+
+def test_budgets_are_equal(finished):
+    _, _, states, _ = finished
+    budgets = {(state.cell.backbone, len(state.trials)) for state in states.values() if state.cell.loss in SPACES}
+    assert budgets == {("mf", SMOKE.trials), ("lightgcn", SMOKE.transfer_trials)}
+
+
+def test_seeds_are_those_of_the_best_validation_and_new(finished):
+    _, _, states, _ = finished
+    for state in states.values():
+        if not state.trials:
+            continue
+        by_hand = max(state.trials, key=lambda trial: trial.record.validation["ndcg@20"]).config.to_dict()
+        for seed, record in zip(SMOKE.seeds, state.seeds, strict=True):
+            assert record.config.to_dict() == by_hand | {"seed": seed}
+        assert SEARCH_SEED not in [record.config.seed for record in state.seeds]
+
+
+def test_the_test_metrics_have_no_say(finished, monkeypatch):
+    """With every test metric turned upside down, the same runs are chosen."""
+    study, _, states, _ = finished
+    find = Study.find
+
+    def upside_down(self, config):
+        record = find(self, config)
+        return record and replace(record, test={name: 1 - value for name, value in record.test.items()})
+
+    before = {name: seed_runs(study, state.cell) for name, state in states.items()}
+    monkeypatch.setattr(Study, "find", upside_down)
+    assert {name: seed_runs(study, state.cell) for name, state in states.items()} == before
+
+
+def test_other_backbones_start_from_the_best_of_matrix_factorization(finished):
+    _, _, states, _ = finished
+    for loss in SMOKE.losses:
+        best = max(states[f"synthetic-ranking mf {loss}"].trials, key=lambda trial: trial.value)
+        first = states[f"synthetic-ranking lightgcn {loss}"].trials[0]
+        assert first.parameters == best.parameters
+        assert states[f"synthetic-ranking mf {loss}"].trials[0].parameters == STARTS[loss]
+
+
+def test_the_control_is_the_softmax_loss_at_dsls_effective_temperature(finished):
+    study, _, states, _ = finished
+    for backbone in SMOKE.backbones:
+        dsl, control = (states[f"synthetic-ranking {backbone} {loss}"] for loss in ("dsl", MATCHED))
+        measured = kept(study, dsl.seeds[0].config)
+        for of_dsl, record in zip(dsl.seeds, control.seeds, strict=True):
+            assert record.config.loss == "softmax"
+            assert record.config.loss_parameters == {"temperature": measured.temperature}
+            same = ("learning_rate", "weight_decay", "seed", "backbone", "num_negatives", "epochs")
+            assert all(getattr(record.config, name) == getattr(of_dsl.config, name) for name in same)
+
+
+def test_the_effective_temperature_against_a_loop_over_examples(finished):
+    study, _, _, _ = finished
+    base = SMOKE.base_run("synthetic-ranking", "mf", "dsl").to_dict()
+    settings = {"temperature": 0.25, "alpha": -0.1, "beta": 0.0, "gamma": 0.0, "slate_size": 5}
+    run = type(SMOKE.base_run("synthetic-ranking", "mf", "dsl")).from_dict(base | {"loss_parameters": settings})
+    found = measure_temperature(study, run)
+    model, temperatures = study.train(run), []
+    rng = np.random.default_rng(0)
+    train = split_of(run).train
+    own = train.csr()
+    for place in rng.choice(len(train), size=400, replace=False):
+        user, item = train.users[place], train.items[place]
+        drawn = rng.integers(train.num_items, size=run.num_negatives)
+        drawn = drawn[own[user].toarray()[0][drawn] == 0]
+        scores = model.item_table @ model.user_table[user]
+        inverse = 1 / 0.25 - 0.1 / np.std(scores[drawn] - scores[item])
+        if inverse > 0:
+            temperatures.append(1 / inverse)
+    assert found.temperature == pytest.approx(np.median(temperatures), rel=0.1)
+    assert found.low == pytest.approx(np.quantile(temperatures, 0.05), rel=0.15)
+    with pytest.raises(InputError, match="only DSL has an effective temperature"):
+        measure_temperature(study, SMOKE.base_run("synthetic-ranking", "mf", "softmax"))
+
+
+def test_a_cell_under_way_says_how_far_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path / "committed"))
+    study = open_study("smoke", store=tmp_path / "store", progress=False)
+    (cell,) = cells_of(SMOKE, backbones=["mf"], losses=["softmax"])
+    assert (state_of(study, cell).word, state_of(study, cell).missing) == ("not yet run", 5)
+    assert seed_runs(study, cell) == []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Study, "train", lambda *_: pytest.fail("no tables are needed"))
+        complete(study, [cell])
+    study.store.path(seed_runs(study, cell)[1]).unlink()
+    state = state_of(study, cell)
+    assert (state.word, state.missing, state.done) == ("3 of 3 trials, 1 of 2 seeds", 1, False)
+    (other,) = cells_of(SMOKE, backbones=["lightgcn"], losses=["bpr"])
+    assert search_of(study, other) is None
+    assert state_of(study, other).word == "not yet run"
+    monkeypatch.setattr("dslstudy.study.provenance.code_fingerprint", lambda config: "another-code")
+    complete_ = state_of(study, cell)
+    assert complete_.stale
+    assert not complete_.done
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_protocol_of_a_profile_can_be_run(profile):
+    protocol = protocol_of(profile)
+    assert protocol.backbones[0] == "mf"
+    assert SEARCH_SEED not in protocol.seeds
+    for table, datasets in protocol.tables.items():
+        assert set(datasets) <= set(PROFILES[profile].trains)
+        for cell in cells_of(protocol, table):
+            if cell.is_baseline or cell.is_control:
+                continue
+            base = protocol.base_run(cell.dataset, cell.backbone, cell.loss)
+            pairwise = cell.loss == "bpr"
+            assert (base.score == "inner-product") == (base.num_negatives == 1) == pairwise
+            space = space_of(cell.loss, protocol.bpr_only if pairwise else protocol.only)
+            assert all(STARTS[cell.loss][name] in values for name, values in space.items())
+
+
+def test_paper_is_what_the_issue_of_the_tables_asks_for():
+    paper = PROTOCOLS["paper"]
+    assert set(paper.losses) == set(SPACES)
+    assert (paper.trials, paper.transfer_trials, len(paper.seeds)) == (20, 6, 5)
+    cells = cells_of(paper, datasets=["amazon2014-health"])
+    assert len(cells) == len(BASELINES) + len(paper.backbones) * (len(paper.losses) + 1)
+
+
+@given(st.integers(1, 5), st.sampled_from(["smoke", "paper"]))
+def test_shares_are_a_partition_and_keep_together_what_depends_on_each_other(shares, profile):
+    cells = cells_of(PROTOCOLS[profile])
+    parts = [share_of(cells, share, shares) for share in range(1, shares + 1)]
+    assert sorted((cell for part in parts for cell in part), key=lambda cell: cell.name) == sorted(
+        cells, key=lambda cell: cell.name
+    )
+    for part in parts:
+        names = {cell.name for cell in part}
+        for cell in part:
+            if cell.budget:
+                assert cell.of_mf.name in names
+            if cell.is_control:
+                assert cell.of_dsl.name in names
+
+
+@pytest.mark.parametrize(
+    ("given_", "message"),
+    [
+        ({"table": "idd"}, "did you mean 'iid'"),
+        ({"datasets": ["amazon2014-health"]}, "unknown data set of table iid at profile smoke"),
+        ({"backbones": ["lightgnc"]}, "did you mean 'lightgcn'"),
+        ({"losses": ["sofmax"]}, "did you mean 'softmax"),
+    ],
+)
+def test_cells_that_are_not_in_the_table(given_, message):
+    with pytest.raises(InputError, match=message):
+        cells_of(SMOKE, **given_)
+
+
+def test_two_processes_share_the_work_and_train_no_run_twice(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path / "committed"))
+    words = ["study", "--profile", "smoke", "--backbone", "mf", "--quiet", "--device", "cpu"]
+    both = [killed.start(killed.command, tmp_path, "store", *words) for _ in range(2)]
+    for process in both:
+        process.join(200)
+        assert process.exitcode == 0
+    log = killed.words(tmp_path, "store")
+    keys = [key for word, key in log if word == "stored"]
+    assert len(keys) == len(set(keys))
+    assert sorted(key for word, key in log if word == "train") == sorted(keys)
+    study = open_study("smoke", store=tmp_path / "store", progress=False)
+    states = [state_of(study, cell) for cell in cells_of(SMOKE, backbones=["mf"])]
+    assert {state.word for state in states} == {"done"}
+    assert set(keys) == {record.key for state in states for record in state.records}

@@ -1,0 +1,131 @@
+"""Tables of the study against numbers worked out by hand; words against their rule."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dslstudy import study_tables
+from dslstudy.metrics.significance import Interval
+from dslstudy.study import RunConfig, open_study
+from dslstudy.study.cells import MATCHED, cells_of, complete, state_of
+from dslstudy.study.protocol import protocol_of
+from dslstudy.study.search import Trial
+from dslstudy.study.spaces import SPACES
+
+SMOKE, PAPER = protocol_of("smoke"), protocol_of("paper")
+
+
+@pytest.fixture(scope="module")
+def states(tmp_path_factory):
+    """Finished cells of a small table: two losses, the control and a baseline."""
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DSLSTUDY_RESULTS", str(folder / "committed"))
+        study = open_study("smoke", store=folder / "store", progress=False)
+        wanted = cells_of(SMOKE, backbones=["mf"], losses=["softmax", "dsl", MATCHED])
+        yield complete(study, [*cells_of(SMOKE, backbones=["ease"]), *wanted])
+
+
+@given(st.floats(-1, 1).filter(bool), st.floats(0, 1))
+def test_a_verdict_needs_a_small_p_value(estimate, p_value):
+    word = study_tables.verdict(Interval(estimate, -1, 1), p_value)
+    if p_value < 0.05:
+        assert word == ("better than" if estimate > 0 else "worse than")
+    else:
+        assert word == "not told apart from"
+
+
+def per_user(state):
+    return np.mean([record.per_user("ndcg@20") for record in state.found], axis=0, dtype=np.float64)
+
+
+def test_comparisons_against_a_t_test_and_holm_by_hand(states):
+    found = study_tables.compare({state.cell.label: state.found for state in states})
+    of = {state.cell.label: per_user(state) for state in states}
+    assert set(found) == set(of) - {"softmax"}
+    for label, each in found.items():
+        difference = of[label] - of["softmax"]
+        assert each.absolute.estimate == pytest.approx(difference.mean())
+        assert each.relative.estimate == pytest.approx(difference.mean() / of["softmax"].mean())
+        low, high = stats.t.interval(0.95, len(difference) - 1, difference.mean(), stats.sem(difference))
+        assert each.absolute.low == pytest.approx(low, abs=0.2 * (high - low))
+        assert each.absolute.high == pytest.approx(high, abs=0.2 * (high - low))
+        assert each.p_value >= each.absolute.p_value
+    ordered = sorted(found.values(), key=lambda each: each.absolute.p_value)
+    factors = range(len(ordered), 0, -1)
+    by_hand = np.maximum.accumulate(
+        [min(1, k * each.absolute.p_value) for k, each in zip(factors, ordered, strict=True)]
+    )
+    assert [each.p_value for each in ordered] == pytest.approx(by_hand)
+    frame = study_tables.comparisons(found).frame()
+    assert list(frame["verdict"]) == [f"{each.verdict} SL" for each in found.values()]
+    assert study_tables.compare({"dsl": states[-1].found}) == {}
+
+
+def test_cells_name_the_records_of_their_numbers(states):
+    frame = study_tables.cells(states).frame()
+    assert list(frame["loss"]) == ["EASE", "SL", "DSL", "SL at DSL's temperature"]
+    for state, (_, row) in zip(states, frame.iterrows(), strict=True):
+        assert row["records"] == ", ".join(record.key for record in state.seeds)
+        mean = np.mean([record.test["ndcg@20"] for record in state.seeds])
+        assert float(row["NDCG@20"].split(" ")[0]) == pytest.approx(mean, abs=1e-4)
+        assert row["state"] == "done"
+
+
+def test_cells_that_are_not_there_stand_beside_what_was_published(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path))
+    study = open_study("paper", store=tmp_path / "store", progress=False)
+    cells = cells_of(PAPER, datasets=["amazon2014-health"], backbones=["mf"])
+    frame = study_tables.cells([state_of(study, cell) for cell in cells], printed=True).frame().set_index("loss")
+    assert frame.loc["SL", "NDCG@20 published"] == "0.1261"
+    assert frame.loc["SL@K", "Recall@20 published"] == "0.1823"
+    assert frame.loc["DSL", "NDCG@20 published"] == "–"
+    assert set(frame["NDCG@20"]) == {"not yet run"}
+    assert set(frame["NDCG@20 away"]) == {"–"}
+    progress = study_tables.progress([state_of(study, cell) for cell in cells]).frame().set_index("loss")
+    assert progress.loc["DSL", "trials"] == "0 of 20"
+    assert progress.loc["BPR", "trials"] == "0 of 16"  # its whole space
+
+
+def test_spaces_show_every_value():
+    frame = study_tables.spaces(PAPER)
+    assert list(frame.index) == [study_tables.cell_label(loss) for loss in PAPER.losses]
+    for loss, row in zip(PAPER.losses, frame.to_dict("records"), strict=True):
+        shown = {name.replace(" ", "_"): text for name, text in row.items() if name != "points" and text}
+        assert {name: [float(v) for v in text.split(", ")] for name, text in shown.items()} == {
+            name: list(map(float, values)) for name, values in SPACES[loss].items()
+        }
+        assert row["points"] == np.prod([len(values) for values in SPACES[loss].values()])
+
+
+def trial(number, value, loss="softmax"):
+    record = None
+    if value is not None:
+        record = SimpleNamespace(
+            validation={"ndcg@20": value}, test={"ndcg@20": value / 2}, selection={"best_epoch": 3}, key="k"
+        )
+    run = RunConfig(dataset="synthetic-ranking", loss=loss)
+    return Trial(number, {"learning_rate": 0.1}, run, record, failed=value is None)
+
+
+def test_trials_and_what_was_chosen():
+    trials = {
+        "softmax": [trial(0, 0.3), trial(1, 0.2), trial(2, 0.1)],
+        "dsl": [trial(0, 0.1), trial(1, None), trial(2, 0.4)],
+        "bpr": [trial(0, 0.2)],
+        "psl": [],
+    }
+    rows = study_tables.all_trials(trials).rows
+    assert [row["validation NDCG@20"] for row in rows] == [0.4, 0.3, 0.2, 0.2, 0.1, 0.1, None]
+    assert rows[-1]["record"] == "diverged"
+    assert rows[0]["trial"] == 3
+    chosen = {row["loss"]: row for row in study_tables.chosen(trials).rows}
+    assert list(chosen) == ["SL", "DSL", "BPR"]
+    assert chosen["DSL"]["trials to beat SL"] == 3
+    assert chosen["DSL"]["in other orders"] == 2.0
+    assert chosen["BPR"]["trials to beat SL"] == "never"
+    assert chosen["SL"]["best validation NDCG@20"] == 0.3
