@@ -181,12 +181,24 @@ def draw_ne_by_place(places: Mapping[str, Mapping[str, Mapping[str, Interval]]])
         As :func:`draw_ne_differences`; the name of a data set stands above its methods.
     """
     rows: list[tuple[str, Mapping[str, Interval]]] = []
+    titles = {}
     for place, differences in places.items():
-        rows.append((place, {}))
+        titles[len(rows)] = place
+        rows.append(("", {}))
         rows += [(display_name(method), of_method) for method, of_method in differences.items()]
     figure = _forest(rows)
-    for (_, intervals), label in zip(rows, figure.axes[0].get_yticklabels(), strict=True):
-        label.set_fontweight("normal" if intervals else "bold")
+    figure.axes[0].set_zorder(1)  # a long name goes on over the next panel, whose line is empty, too
+    for row, place in titles.items():
+        figure.axes[0].text(
+            0.02,
+            row,
+            place,
+            transform=figure.axes[0].get_yaxis_transform(),
+            va="center",
+            fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+            zorder=5,
+        ).set_in_layout(False)
     return figure
 
 
@@ -491,11 +503,11 @@ def draw_attention_effects(effects: Mapping[str, Mapping[str, Mapping[str, Inter
             ax.plot([], [], linestyle="none", label=display_name(method), **style)
         ax.grid(axis="y", visible=False)
         ax.xaxis.set_major_locator(MaxNLocator(3))
-        ax.set_title(title, fontsize=9)
+        ax.set_title(title.partition(" (")[0], fontsize=9)
     axes[0].set(ylim=(len(effects) - 0.5, -0.5))
     axes[0].set_yticks(range(len(effects)), list(effects), fontsize=8)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(methods))
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(methods))
     figure.supxlabel("difference to plain, paired", fontsize=10)
     return figure
 
