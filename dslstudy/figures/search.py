@@ -8,7 +8,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from dslstudy.figures.style import BLACK, GREY, LIGHT_GREY, WIDTH, label_panels, loss_colour, loss_marker
+from dslstudy.figures.style import (
+    BLACK,
+    GREY,
+    LIGHT_GREY,
+    LOSS_COLOURS,
+    WIDTH,
+    label_panels,
+    loss_colour,
+    loss_marker,
+)
 from dslstudy.metrics.significance import mean_interval
 from dslstudy.names import display_name, metric_name
 from dslstudy.study.trials import best_of_some, best_so_far
@@ -113,7 +122,7 @@ def draw_cells(
 
 
 def _draw_seeds(ax: Axes, values: NDArray[np.float64], height: float, label: str) -> None:
-    colour, marker = loss_colour(label), loss_marker(label)
+    colour, marker = LOSS_COLOURS.get(label, GREY), loss_marker(label)
     if not len(values):
         ax.axhline(height, color=LIGHT_GREY, linewidth=1, zorder=0)
         return

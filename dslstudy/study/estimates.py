@@ -15,10 +15,10 @@ _PER_NEGATIVE = {
     "softmax": 0.04,
     "bsl": 0.04,
     "slatk": 0.04,
-    "psl": 0.06,
-    "advinfonce": 0.08,
-    "llpauc": 0.08,
-    "dsl": 0.1,
+    "psl": 0.075,
+    "advinfonce": 0.085,
+    "llpauc": 0.085,
+    "dsl": 0.12,
 }
 _PER_EXAMPLE = 8.0
 #: a backbone's share on top: a pass through the graph for every batch
