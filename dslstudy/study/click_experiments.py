@@ -32,7 +32,7 @@ RATE_FACTORS = (0.5, 1.0, 2.0)
 #: lengths of training whose sweep shows what the baseline's training is worth, as multiples of the place's own
 EPOCH_FACTORS = (0.25, 1.0)
 #: rivals that the pages show from committed records alone: they take twice the time of a run, or repeat another's idea
-AWAY = ("oversampling", "mmoe", "ple", "pcgrad")
+AWAY = ("oversampling", "multi_cohort", "mmoe", "ple", "pcgrad")
 #: seeds of whatever stands beside the headline (sweeps, turned dials, rivals); the headline has all
 SIDE_SEEDS = 3
 
