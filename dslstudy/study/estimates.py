@@ -22,7 +22,7 @@ _PER_NEGATIVE = {
 }
 _PER_EXAMPLE = 8.0
 #: a backbone's share on top: a pass through the graph for every batch
-_PER_BACKBONE = {"mf": 1.0, "lightgcn": 1.8, "xsimgcl": 2.0}
+_PER_BACKBONE = {"mf": 1.0, "lightgcn": 1.2, "xsimgcl": 1.7}
 #: runs stop early; about this share of the epochs is run
 _SHARE_OF_EPOCHS = 0.5
 _BASELINE_SECONDS = 1.0
