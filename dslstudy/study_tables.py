@@ -149,7 +149,7 @@ def chosen(trials: Mapping[str, Sequence[Trial]], *, reference: str = "softmax")
                 "best validation NDCG@20": best.value,
                 "median": float(np.median(validations(of_loss))),
                 f"trials to beat {display_name(reference)}": "–" if itself else "never" if first is None else first,
-                "in other orders": "–" if itself or on_average is None else round(on_average, 1),
+                "in other orders": "–" if itself or on_average is None else f"{on_average:.1f}",
                 "chosen": _settings(best),
                 "record": best.record,
             }

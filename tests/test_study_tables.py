@@ -126,6 +126,6 @@ def test_trials_and_what_was_chosen():
     chosen = {row["loss"]: row for row in study_tables.chosen(trials).rows}
     assert list(chosen) == ["SL", "DSL", "BPR"]
     assert chosen["DSL"]["trials to beat SL"] == 3
-    assert chosen["DSL"]["in other orders"] == 2.0
+    assert chosen["DSL"]["in other orders"] == "2.0"
     assert chosen["BPR"]["trials to beat SL"] == "never"
     assert chosen["SL"]["best validation NDCG@20"] == 0.3
