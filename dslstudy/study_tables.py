@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dslstudy.data.published import published_value
-from dslstudy.metrics.significance import Interval, holm, paired_bootstrap
+from dslstudy.metrics.significance import Interval
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.cells import MATCHED, State
@@ -16,7 +16,7 @@ from dslstudy.study.search import Trial, best_trial
 from dslstudy.study.spaces import size_of, space_of
 from dslstudy.study.store import Record
 from dslstudy.study.trials import trials_needed, validations
-from dslstudy.tables import METRICS, NOT_RUN, between, mean_over_seeds, plus_minus
+from dslstudy.tables import METRICS, NOT_RUN, between, differences, p_value_text, plus_minus
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,16 +78,12 @@ def compare(
     Returns:
         Nothing where the reference has no records.
     """
-    found = {label: mean_over_seeds(of_seeds, metric) for label, of_seeds in records.items() if of_seeds}
+    found = {label: of_seeds for label, of_seeds in records.items() if of_seeds}
     if reference not in found:
         return {}
-    base = found.pop(reference)
-    absolute = {label: paired_bootstrap(values, base, seed=seed) for label, values in found.items()}
-    relative = {label: paired_bootstrap(values, base, relative=True, seed=seed) for label, values in found.items()}
-    adjusted = holm({label: interval.p_value for label, interval in absolute.items()})
     return {
-        label: Comparison(absolute[label], relative[label], adjusted[label], verdict(absolute[label], adjusted[label]))
-        for label in found
+        label: Comparison(absolute, relative, p_value, verdict(absolute, p_value))
+        for label, (absolute, relative, p_value) in differences(found, reference, metric=metric, seed=seed).items()
     }
 
 
@@ -195,7 +191,7 @@ def comparisons(found: Mapping[str, Comparison], *, metric: str = "ndcg@20", ref
                 "loss": cell_label(label),
                 f"difference in {metric_name(metric)}": between(each.absolute),
                 "relative": between(each.relative, percent=True),
-                "p (Holm)": "< 0.001" if each.p_value < 0.001 else f"{each.p_value:.3f}",
+                "p (Holm)": p_value_text(each.p_value),
                 "verdict": f"{each.verdict} {reference}",
             }
             for label, each in found.items()

@@ -90,12 +90,10 @@ def mean_over_seeds(records: Sequence["Record"], metric: str) -> NDArray[np.floa
     return np.mean([record.per_user(metric) for record in records], axis=0, dtype=np.float64)
 
 
-def paired_differences(
+def differences(
     records: Mapping[str, Sequence["Record"]], reference: str, *, metric: str = "ndcg@20", seed: int = 0
-) -> "pd.DataFrame":
-    """How far each label is from a reference, user by user: paired bootstrap over users, p-values after Holm.
-
-    A user's value is her mean over the seeds, so the interval is about users; what seeds do is in :func:`over_seeds`.
+) -> dict[str, tuple[Interval, Interval, float]]:
+    """The numbers of :func:`paired_differences`: absolute, relative, and the p-value after Holm, label by label.
 
     Args:
         records: label -> one record for each seed.
@@ -113,13 +111,32 @@ def paired_differences(
     absolute = {label: paired_bootstrap(values, base, seed=seed) for label, values in per_user.items()}
     relative = {label: paired_bootstrap(values, base, relative=True, seed=seed) for label, values in per_user.items()}
     adjusted = holm({label: interval.p_value for label, interval in absolute.items()})
+    return {label: (absolute[label], relative[label], adjusted[label]) for label in per_user}
+
+
+def paired_differences(
+    records: Mapping[str, Sequence["Record"]], reference: str, *, metric: str = "ndcg@20", seed: int = 0
+) -> "pd.DataFrame":
+    """How far each label is from a reference, user by user: paired bootstrap over users, p-values after Holm.
+
+    A user's value is her mean over the seeds, so the interval is about users; what seeds do is in :func:`over_seeds`.
+
+    Args:
+        records: label -> one record for each seed.
+        reference: the label that the others are compared with.
+        metric: which one.
+        seed: of the bootstrap.
+
+    Raises:
+        InputError: no such reference, or records of different users.
+    """
     rows = {
         label: {
-            f"difference in {metric_name(metric)}": between(absolute[label]),
-            "relative": between(relative[label], percent=True),
-            "p (Holm)": _p_value(adjusted[label]),
+            f"difference in {metric_name(metric)}": between(absolute),
+            "relative": between(relative, percent=True),
+            "p (Holm)": p_value_text(adjusted),
         }
-        for label in per_user
+        for label, (absolute, relative, adjusted) in differences(records, reference, metric=metric, seed=seed).items()
     }
     return _frame(rows, title=f"against {reference}")
 
@@ -285,7 +302,7 @@ def click_differences(
         for over, intervals in (("runs", each.over_runs), ("users", each.over_users)):
             index.append((display_name(label), over))
             cells = {scope: _percent(intervals[scope]) if scope in intervals else "–" for scope in each.per_run}
-            rows.append(cells | {"p (Holm)": _p_value(adjusted[label]) if over == "users" else ""})
+            rows.append(cells | {"p (Holm)": p_value_text(adjusted[label]) if over == "users" else ""})
     return pd.DataFrame(rows, index=pd.MultiIndex.from_tuples(index), columns=["overall", "head", "tail", "p (Holm)"])
 
 
@@ -376,7 +393,8 @@ def _seconds(records: Sequence["Record"]) -> str:
     return f"{np.mean([record.cost['seconds'] for record in records]):.1f}"
 
 
-def _p_value(p: float) -> str:
+def p_value_text(p: float) -> str:
+    """A p-value as tables print it: three digits, or that it is smaller."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dslstudy.commands import options
 from dslstudy.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Keep the new runs here and go on from those that are there.  [default: a temporary folder]",
 )
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
+@options.device
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @click.pass_context

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from dslstudy.commands import options
 from dslstudy.errors import InputError
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -31,13 +32,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 @click.command("book")
-@click.option(
-    "--profile",
-    type=click.Choice(["smoke", "quick", "paper"]),
-    default="quick",
-    show_default=True,
-    help="Size of everything: synthetic in seconds, real data on a laptop, or the benchmark.",
-)
+@options.profile("Size of everything: synthetic in seconds, real data on a laptop, or the benchmark.")
 @click.option("--only", multiple=True, metavar="NAME", help="Execute just this chapter; may be repeated.")
 @click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Notebooks executed at once.")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Another notebook parameter.")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dslstudy.commands import options
 from dslstudy.errors import InputError
 
 if TYPE_CHECKING:
@@ -78,10 +79,8 @@ def parse_settings(texts: tuple[str, ...]) -> dict[str, Any]:
     " backbone or method (lambda_head, ...), or a dial of a controlled world (rows, ...). Repeatable.",
 )
 @click.option("--seed", default=0, show_default=True, type=int, help="Of initialisation, order and negatives.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
-@click.option(
-    "--compile", "compile_", default="auto", show_default=True, help="Compile losses: auto (if long), always, never."
-)
+@options.device
+@options.compiling
 @click.option("--store", default=None, metavar="FOLDER", help="Where the record goes.  [default: the user's cache]")
 @click.option("--json", "as_json", is_flag=True, help="Print the record as one JSON object on standard output.")
 @click.option("--force", is_flag=True, help="Train even if a fresh record is there.")

@@ -205,7 +205,7 @@ def headline(profile: Profile, place: Place) -> Arms:
         "c2al": place.arm(profile, "c2al", weight=WEIGHT),
         "null": place.arm(profile, "c2al", weight=NULL),
         "membership": place.arm(profile, "membership", weight=MEMBERSHIP_WEIGHT),
-        "random_pair": place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=RANDOM_PAIRS[0]),
+        "random_pair": _random_pair(profile, place),
     }
 
 
@@ -237,6 +237,14 @@ def _plain_and_c2al(profile: Profile, place: Place, **changes: Any) -> Arms:
     }
 
 
+def _random_pair(profile: Profile, place: Place, number: int = RANDOM_PAIRS[0], **changes: Any) -> list[ClickRunConfig]:
+    return place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=number, **changes)
+
+
+def _plain_c2al_and_chance(profile: Profile, place: Place, **changes: Any) -> Arms:
+    return _plain_and_c2al(profile, place, **changes) | {"random_pair": _random_pair(profile, place, **changes)}
+
+
 def contrast_by_share(profile: Profile) -> dict[tuple[float, float], list[ClickRunConfig]]:
     """Controlled worlds by contrast and share of the head; the tail keeps a fifth.
 
@@ -263,12 +271,7 @@ def training_sweep(profile: Profile, place: Place) -> dict[int, Arms]:
     """Epochs -> plain, C2AL and a random pair, up to the place's own number: what a gain owes to a short training."""
     own = place.run().epochs
     lengths = sorted({max(1, round(factor * own)) for factor in EPOCH_FACTORS})
-    seeds, chance = aside(profile), {"weight": WEIGHT, "random_pair_seed": RANDOM_PAIRS[0]}
-    return {
-        epochs: _plain_and_c2al(seeds, place, epochs=epochs)
-        | {"random_pair": place.arm(seeds, "c2al", epochs=epochs, **chance)}
-        for epochs in lengths
-    }
+    return {epochs: _plain_c2al_and_chance(aside(profile), place, epochs=epochs) for epochs in lengths}
 
 
 def baseline_check(profile: Profile, place: Place) -> dict[tuple[float, int], list[ClickRunConfig]]:
@@ -319,7 +322,7 @@ def random_pairs(profile: Profile, place: Place) -> dict[int, list[ClickRunConfi
     """Seed of a random pair -> C2AL's arm with it."""
     profile = aside(profile)
     return {
-        number: place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=number)
+        number: _random_pair(profile, place, number)
         for number in (RANDOM_PAIRS[:1] if profile.name == "smoke" or place.worlds else RANDOM_PAIRS)
     }
 
@@ -341,7 +344,7 @@ def rivals(profile: Profile, place: Place) -> Arms:
         "head_only": place.arm(profile, "one_head", method_parameters={"side": "head", "weight": WEIGHT}),
         "tail_only": place.arm(profile, "one_head", method_parameters={"side": "tail", "weight": WEIGHT}),
         "membership": place.arm(profile, "membership", weight=MEMBERSHIP_WEIGHT),
-        "random_pair": place.arm(profile, "c2al", weight=WEIGHT, random_pair_seed=RANDOM_PAIRS[0]),
+        "random_pair": _random_pair(profile, place),
         "multi_cohort": place.arm(profile, "multi_cohort", method_parameters={"weight": WEIGHT}),
         "mmoe": place.arm(profile, "mmoe", method_parameters=pair),
         "ple": place.arm(profile, "ple", method_parameters=pair),
@@ -412,11 +415,7 @@ def larger_models() -> dict[tuple[str, str], Arms]:
         ("Tmall", "two layers"): (tmall, {"layers": 2}),
         ("Tmall", "four times as wide"): (tmall, wide),
     }
-    chance = {"weight": WEIGHT, "random_pair_seed": RANDOM_PAIRS[0]}
-    return {
-        name: _plain_and_c2al(paper, place, **changes) | {"random_pair": place.arm(paper, "c2al", **chance, **changes)}
-        for name, (place, changes) in settings.items()
-    }
+    return {name: _plain_c2al_and_chance(paper, place, **changes) for name, (place, changes) in settings.items()}
 
 
 def found_pairs(study: Study, arms: Mapping[Any, Sequence[ClickRunConfig]]) -> dict[Any, list[Record]]:
@@ -429,7 +428,10 @@ def found_pairs(study: Study, arms: Mapping[Any, Sequence[ClickRunConfig]]) -> d
     Returns:
         The same labels; equally long lists, which are empty where no seed is complete.
     """
-    found = {label: [study.find(config) for config in of_arm] for label, of_arm in arms.items()}
+    return _whole_pairs({label: [study.find(config) for config in of_arm] for label, of_arm in arms.items()})
+
+
+def _whole_pairs(found: Mapping[Any, Sequence[Record | None]]) -> dict[Any, list[Record]]:
     whole = [place for place, records in enumerate(zip(*found.values(), strict=True)) if None not in records]
     return {label: [records[place] for place in whole] for label, records in found.items()}
 
@@ -448,15 +450,15 @@ def compare_found(
         Arm -> comparison over the seeds that have all three records, ``None`` for fewer than two of them; and all
         records looked for, for :func:`dslstudy.tables.state_of`.
     """
+    records = {label: [study.find(config) for config in of_arm] for label, of_arm in arms.items()}
     found: dict[str, ClickComparison | None] = {}
     for label in arms:
         if label != "plain":
-            kept = found_pairs(study, {name: arms[name] for name in dict.fromkeys(("plain", "c2al", label))})
-            several = len(kept["plain"]) > 1
+            kept = _whole_pairs({name: records[name] for name in ("plain", "c2al", label)})
             found[label] = None
-            if several:
+            if len(kept["plain"]) > 1:
                 found[label] = compare_clicks(kept[label], kept["plain"], cohorts=kept["c2al"], samples=samples)
-    return found, [study.find(config) for runs in arms.values() for config in runs]
+    return found, [record for of_arm in records.values() for record in of_arm]
 
 
 def paper_arms(profile: Profile) -> dict[str, Arms]:

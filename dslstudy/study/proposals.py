@@ -20,7 +20,6 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from dslstudy.study.spaces import Point, Space
 
-SAMPLERS = ("tpe", "random", "grid")
 #: proposals before the tree-structured Parzen estimator has something to learn from (Optuna's own number)
 RANDOM_FIRST = 10
 _TRIES = 50
@@ -68,7 +67,7 @@ class Journal:
         path: the journal's file; it need not exist yet.
         lock_path: the file whose lock its writers hold.
         space: where proposals come from.
-        sampler: one of :data:`SAMPLERS`; ``grid`` goes through the space in random order.
+        sampler: ``tpe``, ``random`` or ``grid``, which goes through the space in random order.
         seed: of the proposals.
         start: the first proposal, if it is given.
     """

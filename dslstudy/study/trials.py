@@ -5,6 +5,7 @@ can be written down, so no resampling is needed (book: Protocol and search).
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import comb, inf, isfinite
 
 from dslstudy.metrics.significance import Interval
@@ -28,9 +29,8 @@ def best_of_some(values: Sequence[float], count: int, *, confidence: float = 0.9
     sets = comb(len(ordered), count)
     # the best is the k-th smallest where the others are among the k - 1 below it
     shares = [comb(place, count - 1) / sets for place in range(len(ordered))]
-    below, low, high = 0.0, ordered[0], ordered[-1]
     tail = (1 - confidence) / 2
-    reached = [below := below + share for share in shares]
+    reached = list(accumulate(shares))
     low = next(value for value, upto in zip(ordered, reached, strict=True) if upto >= tail - 1e-12)
     high = next(value for value, upto in zip(ordered, reached, strict=True) if upto >= 1 - tail - 1e-12)
     drawn = [(share, value) for share, value in zip(shares, ordered, strict=True) if share > 0]
