@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dslstudy.commands import options
 from dslstudy.errors import InputError
 
 if TYPE_CHECKING:
-    from dslstudy.study import RunConfig, Study
+    from dslstudy.study import Record, RunConfig, Study
     from dslstudy.study.cells import Cell, State
     from dslstudy.study.estimates import Estimates
 
@@ -28,13 +29,7 @@ def parse_share(text: str) -> tuple[int, int]:
 
 
 @click.command("study")
-@click.option(
-    "--profile",
-    type=click.Choice(["smoke", "quick", "paper"]),
-    default="quick",
-    show_default=True,
-    help="How large the study is.",
-)
+@options.profile("How large the study is.")
 @click.option(
     "--only",
     "table",
@@ -48,10 +43,8 @@ def parse_share(text: str) -> tuple[int, int]:
 @click.option("--loss", "losses", multiple=True, help="Only this loss. Repeatable.")
 @click.option("--share", default="1/1", show_default=True, metavar="I/N", help="Only the I-th of N shares.")
 @click.option("--dry-run", is_flag=True, help="Show what is there and what it would take; train nothing.")
-@click.option("--device", default="auto", show_default=True, help="cpu, cuda or auto.")
-@click.option(
-    "--compile", "compile_", default="auto", show_default=True, help="Compile losses: auto (if long), always, never."
-)
+@options.device
+@options.compiling
 @click.option("--store", default=None, metavar="FOLDER", help="Where records go.  [default: the user's cache]")
 @click.option("--json", "as_json", is_flag=True, help="Print the cells as JSON on standard output.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
@@ -109,7 +102,7 @@ def _plan(study: "Study", states: "Sequence[State]", estimates: "Estimates") -> 
     lines = [f"{'cell':<{width}}  {'trials':>8}  {'seeds':>7}  {'to do':>8}  state"]
     total, runs = 0.0, 0
     for state in states:
-        seconds = sum(weight for weight in _weights(study, state, estimates))
+        seconds = sum(_weights(study, state, estimates))
         total, runs = total + seconds, runs + state.missing
         trials = f"{len(state.trials)}/{state.budget}" if state.budget else "–"
         seeds = f"{len(state.found)}/{len(state.seeds)}"
@@ -128,8 +121,14 @@ def _weights(study: "Study", state: "State", estimates: "Estimates") -> list[flo
 
     if state.done:
         return []
-    stale = sum(record.stale for record in state.records)
-    return [estimates.seconds(base_of(state.cell))] * (state.missing + stale)
+    trials = [trial.record for trial in state.trials if not trial.failed]
+    trials += [None] * (state.budget - len(state.trials))
+    trial, seed = (estimates.seconds(base_of(state.cell, trial=of_search)) for of_search in (True, False))
+    return [trial] * _to_do(trials) + [seed] * _to_do(state.seeds)
+
+
+def _to_do(records: "Sequence[Record | None]") -> int:
+    return sum(record is None or record.stale for record in records)
 
 
 def _train(study: "Study", states: "Sequence[State]", estimates: "Estimates", *, quiet: bool) -> "list[State]":

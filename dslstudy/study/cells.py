@@ -195,11 +195,12 @@ def share_of(cells: Sequence[Cell], share: int, shares: int) -> list[Cell]:
     return [cell for cell in cells if place["dsl" if cell.is_control else cell.loss] == share - 1]
 
 
-def base_of(cell: Cell) -> RunConfig:
-    """A run that costs what those of a cell cost."""
+def base_of(cell: Cell, *, trial: bool = False) -> RunConfig:
+    """A run that costs what those of a cell cost, be it a trial of its search or one of the table's."""
     if cell.is_baseline:
         return RunConfig(dataset=cell.dataset, backbone=cell.backbone, loss="none")
-    return cell.protocol.base_run(cell.dataset, cell.backbone, "softmax" if cell.is_control else cell.loss)
+    loss = "softmax" if cell.is_control else cell.loss
+    return cell.protocol.base_run(cell.dataset, cell.backbone, loss, trial=trial)
 
 
 def search_of(study: Study, cell: Cell) -> Search | None:
@@ -214,7 +215,7 @@ def search_of(study: Study, cell: Cell) -> Search | None:
         start = best_trial(before.trials).parameters
     protocol = cell.protocol
     return Search(
-        base=protocol.base_run(cell.dataset, cell.backbone, cell.loss),
+        base=base_of(cell, trial=True),
         trials=cell.budget,
         sampler=protocol.sampler,
         start=start,
@@ -226,29 +227,35 @@ def search_of(study: Study, cell: Cell) -> Search | None:
 def state_of(study: Study, cell: Cell) -> State:
     """What the stores of a study have of a cell; nothing is trained."""
     search = search_of(study, cell)
-    trials = [] if search is None else [trial for trial in found_trials(study, search) if trial.done]
+    trials = _done(study, search)
     budget = cell.budget if search is None else search.size
-    runs = seed_runs(study, cell)
+    runs = _runs_of(study, cell, search, trials)
     seeds: list[Record | None] = [study.find(run) for run in runs] if runs else [None] * len(_seeds(cell))
     return State(cell, trials[:budget], budget, seeds)
 
 
 def seed_runs(study: Study, cell: Cell) -> list[RunConfig]:
     """The runs whose test metrics the table shows; none while it is not known which they are."""
+    search = search_of(study, cell)
+    return _runs_of(study, cell, search, _done(study, search))
+
+
+def _done(study: Study, search: Search | None) -> list[Trial]:
+    """The trials of a search that are over."""
+    return [] if search is None else [trial for trial in found_trials(study, search)[: search.size] if trial.done]
+
+
+def _runs_of(study: Study, cell: Cell, search: Search | None, trials: Sequence[Trial]) -> list[RunConfig]:
     if cell.is_baseline:
         return [base_of(cell)]
     if cell.is_control:
         of_dsl = seed_runs(study, cell.of_dsl)
         found = kept(study, of_dsl[0]) if of_dsl else None
         return [] if found is None else [_matched(run, found.temperature) for run in of_dsl]
-    search = search_of(study, cell)
-    if search is None:
+    if search is None or len(trials) < search.size or not any(trial.record for trial in trials):
         return []
-    trials = [trial for trial in found_trials(study, search)[: search.size] if trial.done]
-    if len(trials) < search.size or not any(trial.record for trial in trials):
-        return []
-    best = best_trial(trials).config
-    return [_with(best, seed=seed) for seed in _seeds(cell)]
+    best, epochs = best_trial(trials).config, base_of(cell).epochs
+    return [_with(best, epochs=epochs, seed=seed) for seed in _seeds(cell)]
 
 
 def complete(study: Study, cells: Sequence[Cell], *, done: Done | None = None) -> list[State]:

@@ -23,8 +23,8 @@ _PER_NEGATIVE = {
 _PER_EXAMPLE = 8.0
 #: a backbone's share on top: a pass through the graph for every batch
 _PER_BACKBONE = {"mf": 1.0, "lightgcn": 1.2, "xsimgcl": 1.7}
-#: runs stop early; about this share of the epochs is run
-_SHARE_OF_EPOCHS = 0.5
+#: longer runs stop early, at about this epoch
+_EPOCHS = 90
 _BASELINE_SECONDS = 1.0
 
 
@@ -67,7 +67,7 @@ def _rule_of_thumb(run: RunConfig) -> float:
     spec = registry(None).get(run.dataset)
     examples = (spec.train or spec.interactions) if spec else 0
     work = _PER_EXAMPLE + _PER_NEGATIVE[run.loss] * run.num_negatives * run.embedding_size / 64
-    return 1e-6 * examples * run.epochs * _SHARE_OF_EPOCHS * work * _PER_BACKBONE[run.backbone]
+    return 1e-6 * examples * min(run.epochs, _EPOCHS) * work * _PER_BACKBONE[run.backbone]
 
 
 def in_words(seconds: float) -> str:

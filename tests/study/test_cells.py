@@ -67,8 +67,15 @@ def test_seeds_are_those_of_the_best_validation_and_new(finished):
             continue
         by_hand = max(state.trials, key=lambda trial: trial.record.validation["ndcg@20"]).config.to_dict()
         for seed, record in zip(SMOKE.seeds, state.seeds, strict=True):
-            assert record.config.to_dict() == by_hand | {"seed": seed}
+            assert record.config.to_dict() == by_hand | {"seed": seed, "epochs": SMOKE.run["epochs"]}
         assert SEARCH_SEED not in [record.config.seed for record in state.seeds]
+
+
+def test_trials_may_be_shorter_than_the_runs_of_the_table(finished):
+    _, _, states, _ = finished
+    lengths = {(state.cell.loss, trial.config.epochs) for state in states.values() for trial in state.trials}
+    assert lengths == {("softmax", SMOKE.trial_epochs), ("dsl", SMOKE.trial_epochs), ("bpr", SMOKE.run["epochs"])}
+    assert SMOKE.trial_epochs < SMOKE.run["epochs"]
 
 
 def test_the_test_metrics_have_no_say(finished, monkeypatch):

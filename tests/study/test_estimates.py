@@ -35,11 +35,17 @@ def test_runs_like_those_on_record_take_as_long(study):
 def test_without_records_twice_the_epochs_take_twice_as_long(study, loss, backbone):
     estimates = Estimates(study)
     run = {"dataset": "amazon2014-health", "backbone": backbone, "loss": loss}
-    one, two = (estimates.seconds(with_settings(run, {"epochs": epochs})) for epochs in (50, 100))
+    one, two = (estimates.seconds(with_settings(run, {"epochs": epochs})) for epochs in (40, 80))
     assert two == pytest.approx(2 * one)
     assert one > 0
-    fewer = estimates.seconds(with_settings(run, {"epochs": 50, "num_negatives": 10}))
+    fewer = estimates.seconds(with_settings(run, {"epochs": 40, "num_negatives": 10}))
     assert fewer < one
+
+
+def test_long_runs_are_expected_to_stop_early(study):
+    run = {"dataset": "amazon2014-health", "loss": "softmax"}
+    long, longer = (Estimates(study).seconds(with_settings(run, {"epochs": epochs})) for epochs in (150, 300))
+    assert long == longer
 
 
 def test_a_baseline_takes_next_to_nothing(study):
