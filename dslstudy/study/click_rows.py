@@ -4,7 +4,7 @@ Beside a record lie its logits and who is in which cohort; labels and users are 
 they lie once beside them all, in ``rows-<fingerprint of the split>.npz``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +20,9 @@ from dslstudy.study.store import Record, read_arrays, write_arrays
 #: cohorts of a row: what stands in ``side``
 HEAD, TAIL = 1, -1
 COHORTS = {"head": HEAD, "tail": TAIL}
-#: logits are kept in steps of this: a normalized entropy changes by less than a millionth, a file becomes half as long
-LOGIT_STEP = 2.0**-14
+#: logits are kept as whole multiples of about this share of their standard deviation: finer digits, most of a file,
+#: would move a normalized entropy by less than two hundred-thousandths
+LOGIT_STEP = 2.0**-10
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,26 @@ def _metrics(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
 
 
 def kept_arrays(probabilities: np.ndarray, side: np.ndarray | None) -> dict[str, np.ndarray]:
-    """What is written beside a record: logits to the step that is kept, and the rows' cohorts."""
+    """What is written beside a record: logits as multiples of a step around a centre, and the rows' cohorts.
+
+    Args:
+        probabilities: (n,) predicted P(label = 1).
+        side: (n,) 1 in the head, -1 in the tail; or ``None``.
+    """
     p = np.clip(np.asarray(probabilities, np.float64), EPSILON, 1 - EPSILON)
-    arrays = {"logits": np.round(logit(p) / LOGIT_STEP) * LOGIT_STEP}
+    logits = logit(p)
+    centre = np.float64(np.float32(logits.mean()))
+    step = LOGIT_STEP * 2.0 ** np.floor(np.log2(max(logits.std(), 2.0**-20)))
+    steps = np.round((logits - centre) / step)
+    kind = np.int16 if np.abs(steps).max() <= np.iinfo(np.int16).max else np.int32
+    arrays = {"logit_steps": steps.astype(kind), "logit_scale": np.array([centre, step])}
     return arrays if side is None else arrays | {"side": side.astype(np.int8)}
+
+
+def kept_probabilities(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """(n,) float64, the predictions that :func:`kept_arrays` wrote. A record's metrics are those of these."""
+    centre, step = arrays["logit_scale"].astype(np.float64)
+    return expit(centre + step * arrays["logit_steps"])
 
 
 def keep_rows(folder: Path, fingerprint: str, labels: np.ndarray, users: np.ndarray) -> None:
@@ -96,13 +113,14 @@ def rows_of(record: Record) -> RowPredictions:
     """
     if record.task != "clicks":
         raise InputError(f"run {record.key} is a {record.task} run; rows are kept of click runs")
-    logits = record.array("logits")
+    kept = {name: record.array(name) for name in ("logit_steps", "logit_scale")}
     path = _rows_path(record.path.parent, record.data["fingerprint"])
     labels, users = _labels_and_users(path, path.stat().st_mtime_ns if path.exists() else 0)
-    if len(labels) != len(logits):
-        raise InputError(f"{path} has {len(labels)} rows, run {record.key} has {len(logits)}; delete it and run again")
+    if len(labels) != len(kept["logit_steps"]):
+        rows = len(kept["logit_steps"])
+        raise InputError(f"{path} has {len(labels)} rows, run {record.key} has {rows}; delete it and run again")
     side = record.array("side") if record.config.axis else None
-    return RowPredictions(labels, users, expit(logits.astype(np.float64)), side)
+    return RowPredictions(labels, users, kept_probabilities(kept), side)
 
 
 @lru_cache(maxsize=8)

@@ -19,7 +19,7 @@ from dslstudy.metrics.normalized_entropy import log_loss
 from dslstudy.models.fm_attention import FMAttention
 from dslstudy.study.click_cohorts import click_split, cohort_pair, sides
 from dslstudy.study.click_config import ClickRunConfig
-from dslstudy.study.click_rows import click_metrics, keep_rows, kept_arrays
+from dslstudy.study.click_rows import click_metrics, keep_rows, kept_arrays, kept_probabilities
 from dslstudy.study.provenance import code_commit, code_fingerprint, environment, peak_memory_mb
 from dslstudy.study.store import Record, RunStore
 
@@ -63,7 +63,8 @@ def train_click_run(
     (run,) = train_clicks(
         split, [config], cohorts=None if pair is None else pair.cohorts(split), device=device, progress=progress
     )
-    test = split.test.labels, run.test, sides(config)
+    side = sides(config)
+    arrays = kept_arrays(run.test, side)
     record = Record(
         config=config,
         data=_describe(config, split),
@@ -83,12 +84,12 @@ def train_click_run(
         },
         history=run.history,
         validation=click_metrics(split.validation.labels, run.validation, sides(config, "validation")),
-        test=click_metrics(*test),
+        test=click_metrics(split.test.labels, kept_probabilities(arrays), side),
         model=measure_model(run, split),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     keep_rows(store.path(config).parent, split.fingerprint, split.test.labels, split.test.users)
-    return TrainedClickModel(store.put(record, kept_arrays(*test[1:])), split, run.model)
+    return TrainedClickModel(store.put(record, arrays), split, run.model)
 
 
 def keep_click_model(trained: TrainedClickModel, store: RunStore) -> None:

@@ -232,7 +232,7 @@ def test_tampered_predictions_are_caught(clicks, tmp_path):
     path = record.path.with_suffix(".npz")
     with np.load(path) as arrays:
         values = dict(arrays)
-    values["logits"] = values["logits"] * np.float32(1.2)
+    values["logit_steps"] = (values["logit_steps"] * 1.2).astype(np.int16)
     np.savez_compressed(path, **values)
     finding = compare(record, record)
     assert any("the kept values give ne " in complaint for complaint in finding.complaints)

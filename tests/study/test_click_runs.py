@@ -12,7 +12,7 @@ from dslstudy.c2al.methods import METHODS
 from dslstudy.errors import InputError
 from dslstudy.study import ClickRunConfig, RunConfig, open_study, provenance
 from dslstudy.study.click_cohorts import click_split, cohort_pair, discovery, sides
-from dslstudy.study.click_rows import LOGIT_STEP, click_metrics, kept_arrays, rows_of, stacked_probabilities
+from dslstudy.study.click_rows import click_metrics, kept_arrays, kept_probabilities, rows_of, stacked_probabilities
 
 WORLD = {
     "dataset": "synthetic-clicks",
@@ -111,14 +111,29 @@ def test_same_seed_same_record_in_another_store(study, tmp_path):
     assert np.array_equal(rows_of(again).probabilities, rows_of(record).probabilities)
 
 
-def test_kept_predictions_give_the_metrics_to_a_millionth():
+@pytest.mark.parametrize("spread", [1e-4, 0.01, 1, 3])
+def test_kept_predictions_give_the_metrics_and_the_order(spread):
+    """Also of a model that has collapsed and whose predictions hardly differ."""
     rng = np.random.default_rng(0)
-    p = rng.beta(0.3, 4, size=20_000).astype(np.float32)
+    p = 1 / (1 + np.exp(2 - spread * rng.normal(size=20_000)))
     labels = (rng.random(20_000) < p).astype(np.uint8)
-    arrays = kept_arrays(p, None)
-    assert (arrays["logits"] / LOGIT_STEP == np.round(arrays["logits"] / LOGIT_STEP)).all()
-    kept = 1 / (1 + np.exp(-arrays["logits"].astype(np.float32).astype(np.float64)))
-    assert click_metrics(labels, kept)["ne"] == pytest.approx(click_metrics(labels, p)["ne"], abs=1e-6)
+    kept = kept_probabilities(kept_arrays(p.astype(np.float32), None))
+    assert np.abs(np.log(kept / (1 - kept)) - np.log(p / (1 - p))).max() < spread * 2**-10
+    before, after = click_metrics(labels, p), click_metrics(labels, kept)
+    assert after["ne"] == pytest.approx(before["ne"], abs=2e-5)
+    assert after["auc"] == pytest.approx(before["auc"], abs=1e-3)
+
+
+def test_what_is_kept_is_small():
+    p = np.random.default_rng(0).beta(0.3, 4, size=20_000)
+    assert kept_arrays(p, None)["logit_steps"].dtype == np.int16
+
+
+@pytest.mark.parametrize("p", [[0.3] * 5, [0.0, 1.0], [1e-7] * 9_999 + [1 - 1e-7]])
+def test_constant_and_certain_predictions_can_be_kept(p):
+    arrays = kept_arrays(np.array(p), None)
+    kept = kept_probabilities({name: np.asarray(values) for name, values in arrays.items()})
+    assert kept == pytest.approx(np.clip(p, 1e-7, 1 - 1e-7), rel=0.02)
 
 
 def test_a_cohort_of_one_label_has_no_entropy_to_divide_by():
