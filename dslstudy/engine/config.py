@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from math import isfinite
 from typing import Any
 
+from dslstudy.engine import rivals  # noqa: F401 - adds its losses to OBJECTIVES
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.errors import InputError
 from dslstudy.models import BACKBONES

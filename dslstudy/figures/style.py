@@ -38,6 +38,10 @@ LOSS_COLOURS = {
     "slatk": SKY,
     "advinfonce": "#8C6D31",
     "llpauc": BLACK,
+    "blind_slate": "#9E3D22",
+    "label_smoothing": "#004D40",
+    "loss_reweighting": "#7E57C2",
+    "positive_weight": "#1B2A6B",
     "none": GREY,
 }
 LOSS_MARKERS = {
@@ -49,6 +53,10 @@ LOSS_MARKERS = {
     "slatk": "P",
     "advinfonce": "X",
     "llpauc": "*",
+    "blind_slate": "d",
+    "label_smoothing": "<",
+    "loss_reweighting": ">",
+    "positive_weight": "p",
     "none": ".",
 }
 _SETTINGS: dict[str, Any] = {

@@ -19,6 +19,10 @@ _PER_NEGATIVE = {
     "advinfonce": 0.085,
     "llpauc": 0.085,
     "dsl": 0.12,
+    "positive_weight": 0.04,
+    "label_smoothing": 0.06,
+    "loss_reweighting": 0.06,
+    "blind_slate": 0.2,
 }
 _PER_EXAMPLE = 8.0
 #: a backbone's share on top: a pass through the graph for every batch

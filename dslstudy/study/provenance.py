@@ -14,6 +14,7 @@ from typing import Any
 import dslstudy
 from dslstudy.c2al.methods import method_class
 from dslstudy.data.registry import registry
+from dslstudy.engine.rivals import RIVALS
 from dslstudy.models import model_class
 from dslstudy.study.click_config import ClickRunConfig
 from dslstudy.study.config import RunConfig
@@ -74,9 +75,11 @@ def code_fingerprint(config: RunConfig | ClickRunConfig) -> str:
     files = [*SHARED_CODE, *(name.removeprefix("dslstudy.").replace(".", "/") + ".py" for name in classes)]
     if config.dataset.startswith("synthetic"):
         files.append("data/synthetic.py")
+    if config.hides:
+        files.append("engine/false_negatives.py")
     if not config.is_baseline:
         files += sorted(f"losses/{path.name}" for path in (PACKAGE / "losses").glob("_*.py"))
-        files.append(f"losses/{config.loss}.py")
+        files += losses_code(config.loss)
         companion = f"engine/companions/{config.loss}.py"
         if (PACKAGE / companion).is_file():
             files += ["engine/companions/companion.py", companion]
@@ -85,6 +88,22 @@ def code_fingerprint(config: RunConfig | ClickRunConfig) -> str:
         if not name.endswith("__init__.py"):
             digest.update(f"{name}\n{_code_of(PACKAGE / name)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+@cache
+def losses_code(loss: str) -> list[str]:
+    """A loss's own file, then those of other losses that it is made of and, for a rival of DSL, how it is trained."""
+    own, waiting, found = f"losses/{loss}.py", [f"dslstudy.losses.{loss}"], []
+    while waiting:
+        name = waiting.pop().replace(".", "/").removeprefix("dslstudy/") + ".py"
+        if name in found:
+            continue
+        found.append(name)
+        for node in ast.walk(ast.parse((PACKAGE / name).read_text(encoding="utf-8"))):
+            source = getattr(node, "module", None) or ""
+            if source.startswith("dslstudy.losses.") and not source.startswith("dslstudy.losses._"):
+                waiting.append(source)
+    return [own, *sorted(set(found) - {own}), *(["engine/rivals.py"] if loss in RIVALS else [])]
 
 
 def _click_fingerprint(config: ClickRunConfig) -> str:

@@ -12,6 +12,7 @@ P, B, N, ITEMS, D = 2, 7, 11, 9, 4
 NUMBERS = {
     "softmax": {"temperature": (0.2, 0.7)},
     "bsl": {"positive_temperature": (0.3, 0.9), "temperature": (0.2, 0.5)},
+    "positive_weight": {"weight": (0.8, 1.3), "temperature": (0.2, 0.5)},
     "slatk": {"temperature": (0.2, 0.7), "weight_temperature": (1.0, 2.0)},
 }
 

@@ -26,6 +26,28 @@ def bsl(positive, negatives, positive_temperature, temperature):
     return -positive / positive_temperature + log_sum_exp([s / temperature for s in negatives])
 
 
+def positive_weight(positive, negatives, temperature, weight):
+    return log_sum_exp([s / temperature for s in negatives]) - weight * positive / temperature
+
+
+def label_smoothing(positive, negatives, temperature, share):
+    """Cross-entropy between smoothed labels and the softmax over the negatives' scores, label by label."""
+    cost = -(1 - share) * positive / temperature
+    cost -= math.fsum(share / len(negatives) * s / temperature for s in negatives)
+    return cost + log_sum_exp([s / temperature for s in negatives])
+
+
+def loss_reweighting(positives, negatives, temperature, strength):
+    """Weights and weighted losses of a batch; examples without negatives get None."""
+    plain = [softmax(s, row, temperature) if row else None for s, row in zip(positives, negatives, strict=True)]
+    live = [value for value in plain if value is not None]
+    z = iter(z_scores(live)) if live else iter(())
+    raw = [None if value is None else math.exp(strength * min(3.0, max(-3.0, next(z)))) for value in plain]
+    mean = math.fsum(w for w in raw if w is not None) / max(len(live), 1)
+    weights = [None if w is None else w / mean for w in raw]
+    return weights, [None if w is None else w * value for w, value in zip(weights, plain, strict=True)]
+
+
 def psl(positive, negatives, temperature, activation, epsilon=2.0**-52):
     sigma = {"relu": lambda x: max(0.0, x + 1), "tanh": lambda x: math.tanh(x) + 1, "atan": lambda x: math.atan(x) + 1}
     return log_sum_exp([math.log(max(sigma[activation]((s - positive) / 2), epsilon)) / temperature for s in negatives])
@@ -144,9 +166,9 @@ def state(a=0.7, b=0.2, gamma=0.1, s_plus=0.4, s_minus=0.6, dtype=torch.float64)
     return made
 
 
-def _dsl_settings(reading):
+def _dsl_settings(**words):
     return tuple(
-        {"temperature": t, "alpha": a, "beta": b, "gamma": g, "slate_size": m, "reading": reading}
+        {"temperature": t, "alpha": a, "beta": b, "gamma": g, "slate_size": m} | words
         for t, a, b, g, m in ((0.2, -0.3, 0.2, 0.2, 3), (0.5, 0.4, 0.0, -0.6, 1), (1.0, 0.0, -0.7, 1.5, 40))
     )
 
@@ -161,6 +183,15 @@ CASES = {
     "bpr": Case(losses.bpr_loss, ({}, {}, {})),
     "softmax": Case(losses.softmax_loss, _settings("temperature")),
     "bsl": Case(losses.bsl_loss, _settings("temperature", "positive_temperature")),
+    "positive_weight": Case(losses.positive_weight_loss, _settings("temperature", "weight")),
+    "label_smoothing": Case(
+        losses.label_smoothing_loss,
+        tuple({"temperature": t, "label_smoothing": share} for t, share in ((0.2, 0.1), (0.5, -0.4), (1.0, 1.0))),
+    ),
+    "loss_reweighting": Case(
+        losses.loss_reweighting_loss,
+        tuple({"temperature": t, "strength": strength} for t, strength in ((0.2, -0.2), (0.5, 0.9), (1.0, 0.0))),
+    ),
     "psl-relu": Case(losses.psl_loss, tuple(s | {"activation": "relu"} for s in _settings("temperature"))),
     "psl-tanh": Case(losses.psl_loss, tuple(s | {"activation": "tanh"} for s in _settings("temperature"))),
     "psl-atan": Case(losses.psl_loss, tuple(s | {"activation": "atan"} for s in _settings("temperature"))),
@@ -174,7 +205,11 @@ CASES = {
             {"alpha": 0.2, "beta": 1.0, "smoothing": 2.0, "state": state(0.5, 0.5, 0.8, 2.0, 0.1)},
         ),
     ),
-} | {f"dsl-{reading}": Case(losses.dsl_loss, _dsl_settings(reading), "item_similarity") for reading in losses.READINGS}
+    "blind_slate": Case(losses.blind_slate_loss, _dsl_settings(), "item_similarity"),
+} | {
+    f"dsl-{reading}": Case(losses.dsl_loss, _dsl_settings(reading=reading), "item_similarity")
+    for reading in losses.READINGS
+}
 
 
 def stack(settings):

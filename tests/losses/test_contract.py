@@ -175,9 +175,14 @@ def test_wrong_hyperparameters_are_clear_errors(case):
             case(positive, negatives, companion, settings=case.settings[0] | {name: torch.ones(2)})
         with pytest.raises(InputError, match=name):
             case(positive, negatives, companion, settings=case.settings[0] | {name: "warm"})
-    for name in {"temperature", "positive_temperature", "weight_temperature", "negative_weight", "smoothing"} & set(
-        names
-    ):
+    for name in {
+        "temperature",
+        "positive_temperature",
+        "weight_temperature",
+        "negative_weight",
+        "smoothing",
+        "weight",
+    } & set(names):
         for bad in (0, -0.2, torch.tensor([0.1, 0.0, 0.2])):
             with pytest.raises(InputError, match=f"{name} must be above 0"):
                 case(positive, negatives, companion, settings=case.settings[0] | {name: bad})
@@ -201,7 +206,10 @@ def test_inputs_are_not_changed(case):
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(inputs, copies, strict=True))
 
 
-@pytest.mark.parametrize("name", ["bpr", "bsl", "psl-relu", "slatk", "advinfonce", "llpauc", "dsl-R1", "dsl-R4"])
+@pytest.mark.parametrize(
+    "name",
+    ["bpr", "bsl", "psl-relu", "slatk", "advinfonce", "llpauc", "dsl-R1", "dsl-R4", "blind_slate", "loss_reweighting"],
+)
 def test_compiles_to_one_graph(name):
     case = CASES[name]
     # The eager backend still traces everything: data-dependent branches would break the graph.

@@ -18,6 +18,10 @@ MODULES = {
     "slatk": losses.SLatK,
     "advinfonce": losses.AdvInfoNCE,
     "dsl-R1": losses.DSL,
+    "blind_slate": losses.BlindSlate,
+    "label_smoothing": losses.LabelSmoothing,
+    "loss_reweighting": losses.LossReweighting,
+    "positive_weight": losses.PositiveWeight,
 }
 
 
@@ -46,7 +50,11 @@ def test_llpauc_module_owns_its_state():
     assert len(list(criterion.parameters())) == 5
 
 
-@pytest.mark.parametrize("name", ["_checks", "advinfonce", "bpr", "bsl", "dsl", "llpauc", "psl", "slatk", "softmax"])
+WITH_EXAMPLES = ["_checks", "advinfonce", "bpr", "bsl", "dsl", "llpauc", "psl", "slatk", "softmax"]
+RIVALS = ["blind_slate", "label_smoothing", "loss_reweighting", "positive_weight"]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES + RIVALS)
 def test_docstring_examples(name):
     result = doctest.testmod(importlib.import_module(f"dslstudy.losses.{name}"))
     assert result.attempted > 0

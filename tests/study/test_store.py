@@ -103,6 +103,14 @@ def test_losses_have_fingerprints_of_their_own():
     assert len(set(prints.values())) == 3
 
 
+def test_a_loss_made_of_another_has_that_ones_code_in_its_fingerprint():
+    code = provenance_module.losses_code
+    assert code("softmax") == ["losses/softmax.py"]
+    assert code("dsl") == ["losses/dsl.py"]
+    assert code("blind_slate") == ["losses/blind_slate.py", "losses/dsl.py", "engine/rivals.py"]
+    assert code("positive_weight") == ["losses/positive_weight.py", "engine/rivals.py"]
+
+
 def test_tables_are_kept_and_mended(study):
     model = study.train(config())
     assert np.allclose(np.linalg.norm(model.user_table, axis=1), 1, atol=1e-5)
