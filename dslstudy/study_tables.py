@@ -204,7 +204,7 @@ def progress(states: Sequence[State]) -> Sortable:
     return Sortable(
         [
             {
-                "data set": state.cell.dataset,
+                "data set": state.cell.data,
                 "backbone": display_name(state.cell.backbone),
                 "loss": "–" if state.cell.is_baseline else cell_label(state.cell.loss),
                 "trials": f"{len(state.trials)} of {state.budget}" if state.budget else "–",
@@ -222,6 +222,6 @@ def _settings(trial: Trial) -> str:
 
 def _printed(state: State, metric: str) -> float | None:
     cell = state.cell
-    if cell.is_baseline or cell.is_control:
-        return None
+    if cell.is_baseline or cell.is_control or cell.split != "default":
+        return None  # nothing was printed for splits of our own
     return published_value(cell.dataset, cell.loss, metric, backbone=cell.backbone)

@@ -91,6 +91,17 @@ def test_cells_that_are_not_there_stand_beside_what_was_published(tmp_path, monk
     assert progress.loc["BPR", "trials"] == "0 of 16"  # its whole space
 
 
+def test_nothing_printed_stands_beside_a_split_of_our_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path))
+    study = open_study("paper", store=tmp_path / "store", progress=False)
+    names = ["amazon2014-health", "amazon2014-electronic-popularity"]
+    cells = cells_of(PAPER, "popularity-shift", datasets=names, backbones=["mf"], losses=["softmax"])
+    states = [state_of(study, cell) for cell in cells]
+    assert [row["NDCG@20 published"] for row in study_tables.cells(states, printed=True).rows] == ["–", "0.0142"]
+    shown = [row["data set"] for row in study_tables.progress(states).rows]
+    assert shown == ["amazon2014-health popularity-shift", "amazon2014-electronic-popularity"]
+
+
 def test_spaces_show_every_value():
     frame = study_tables.spaces(PAPER)
     assert list(frame.index) == [study_tables.cell_label(loss) for loss in PAPER.losses]

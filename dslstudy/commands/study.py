@@ -187,6 +187,7 @@ def _as_json(state: "State") -> dict[str, Any]:
     return {
         "cell": state.cell.name,
         "dataset": state.cell.dataset,
+        "split": state.cell.split,
         "backbone": state.cell.backbone,
         "loss": state.cell.loss,
         "state": state.word,

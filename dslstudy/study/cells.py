@@ -6,7 +6,7 @@ trains what is missing.
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dslstudy.engine.config import require_one_of
 from dslstudy.models import BASELINES
@@ -32,17 +32,24 @@ class Cell:
         dataset: on which data.
         backbone: a backbone, or a baseline.
         loss: a loss, :data:`MATCHED`, or ``none`` for a baseline.
+        split: of the data; ``default`` is the published split where there is one.
     """
 
     protocol: Protocol
     dataset: str
     backbone: str
     loss: str
+    split: str = "default"
+
+    @property
+    def data(self) -> str:
+        """The data set, and its split where that is not the usual one."""
+        return self.dataset if self.split == "default" else f"{self.dataset} {self.split}"
 
     @property
     def name(self) -> str:
-        """In words, e.g. ``amazon2014-health mf dsl``."""
-        return f"{self.dataset} {self.backbone}" + ("" if self.is_baseline else f" {self.loss}")
+        """In words, e.g. ``amazon2014-health mf dsl`` or ``amazon2014-health popularity-shift mf dsl``."""
+        return f"{self.data} {self.backbone}" + ("" if self.is_baseline else f" {self.loss}")
 
     @property
     def label(self) -> str:
@@ -74,12 +81,12 @@ class Cell:
     @property
     def of_mf(self) -> "Cell":
         """The same cell with matrix factorization."""
-        return Cell(protocol=self.protocol, dataset=self.dataset, backbone="mf", loss=self.loss)
+        return replace(self, backbone="mf")
 
     @property
     def of_dsl(self) -> "Cell":
         """The cell of DSL beside this one."""
-        return Cell(protocol=self.protocol, dataset=self.dataset, backbone=self.backbone, loss="dsl")
+        return replace(self, loss="dsl")
 
 
 @dataclass(frozen=True)
@@ -159,7 +166,7 @@ def cells_of(
     Raises:
         InputError: a name that the table does not have.
     """
-    require_one_of(f"table at profile {protocol.name}", table, protocol.tables)
+    protocol = protocol.of_table(table)
     known = {
         "data set": protocol.tables[table],
         "backbone": (*protocol.backbones, *BASELINES),
@@ -175,7 +182,7 @@ def cells_of(
     if not losses:
         pairs = [*((name, "none") for name in BASELINES if name in wanted["backbone"]), *pairs]
     return [
-        Cell(protocol=protocol, dataset=dataset, backbone=backbone, loss=loss)
+        Cell(protocol=protocol, dataset=dataset, backbone=backbone, loss=loss, split=protocol.split_of(table, dataset))
         for dataset in wanted["data set"]
         for backbone, loss in pairs
     ]
@@ -198,9 +205,9 @@ def share_of(cells: Sequence[Cell], share: int, shares: int) -> list[Cell]:
 def base_of(cell: Cell, *, trial: bool = False) -> RunConfig:
     """A run that costs what those of a cell cost, be it a trial of its search or one of the table's."""
     if cell.is_baseline:
-        return RunConfig(dataset=cell.dataset, backbone=cell.backbone, loss="none")
+        return RunConfig(dataset=cell.dataset, split=cell.split, backbone=cell.backbone, loss="none")
     loss = "softmax" if cell.is_control else cell.loss
-    return cell.protocol.base_run(cell.dataset, cell.backbone, loss, trial=trial)
+    return cell.protocol.base_run(cell.dataset, cell.backbone, loss, split=cell.split, trial=trial)
 
 
 def search_of(study: Study, cell: Cell) -> Search | None:

@@ -70,6 +70,18 @@ def test_plan_then_cells_then_nothing_to_do(call, tmp_path):
         assert f"{mean:.4f}" in out
 
 
+@pytest.mark.parametrize(("profile", "data"), [("smoke", "synthetic-ranking"), ("quick", "movielens-100k")])
+def test_the_shifted_table_is_on_its_own_split(call, profile, data):
+    code, out, err = call(
+        "study", "--profile", profile, "--only", "popularity-shift", "--dry-run", "--json", "--device", "cpu"
+    )
+    assert (code, err) == (0, "")
+    cells = json.loads(out)
+    assert {(cell["dataset"], cell["split"]) for cell in cells} == {(data, "popularity-shift")}
+    assert {cell["cell"].split()[1] for cell in cells} == {"popularity-shift"}
+    assert {"softmax", "dsl"} <= {cell["loss"] for cell in cells}
+
+
 def test_killed_it_goes_on_where_it_was(call, tmp_path):
     process = killed.start(killed.command, tmp_path, "store", *SMALL, "--quiet")
     records = tmp_path / "store" / "synthetic-ranking"
@@ -95,7 +107,7 @@ def test_killed_it_goes_on_where_it_was(call, tmp_path):
         (["--loss", "sofmax"], "did you mean 'softmax"),
         (["--dataset", "movielens-100"], "unknown data set"),
         (["--share", "3/2"], "--share takes I/N"),
-        (["--only", "popularity-shift"], "unknown table"),
+        (["--only", "popularity-shift", "--dataset", "movielens-100k"], "of table popularity-shift at profile smoke"),
         (["--device", "abacus"], "not available"),
     ],
 )

@@ -1,5 +1,6 @@
 """Cells: selection by validation alone, fresh seeds, equal budgets; what is there is never trained again."""
 
+import hashlib
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dslstudy.data import load_split
 from dslstudy.errors import InputError
 from dslstudy.models import BASELINES
-from dslstudy.study import PROFILES, open_study
-from dslstudy.study.cells import MATCHED, cells_of, complete, search_of, seed_runs, share_of, state_of
+from dslstudy.study import PROFILES, RunConfig, open_study
+from dslstudy.study.cells import MATCHED, base_of, cells_of, complete, search_of, seed_runs, share_of, state_of
 from dslstudy.study.matched import kept, measure_temperature
 from dslstudy.study.protocol import PROTOCOLS, SEARCH_SEED, protocol_of
+from dslstudy.study.ranking_claims import SHIFTED
 from dslstudy.study.spaces import SPACES, STARTS, space_of
 from dslstudy.study.study import Study, split_of
 
@@ -168,10 +171,10 @@ def test_the_protocol_of_a_profile_can_be_run(profile):
         for cell in cells_of(protocol, table):
             if cell.is_baseline or cell.is_control:
                 continue
-            base = protocol.base_run(cell.dataset, cell.backbone, cell.loss)
+            base = cell.protocol.base_run(cell.dataset, cell.backbone, cell.loss, split=cell.split)
             pairwise = cell.loss == "bpr"
             assert (base.score == "inner-product") == (base.num_negatives == 1) == pairwise
-            space = space_of(cell.loss, protocol.bpr_only if pairwise else protocol.only)
+            space = space_of(cell.loss, cell.protocol.bpr_only if pairwise else cell.protocol.only)
             assert all(STARTS[cell.loss][name] in values for name, values in space.items())
 
 
@@ -181,6 +184,76 @@ def test_paper_is_what_the_issue_of_the_tables_asks_for():
     assert (paper.trials, paper.transfer_trials, len(paper.seeds)) == (20, 6, 5)
     cells = cells_of(paper, datasets=["amazon2014-health"])
     assert len(cells) == len(BASELINES) + len(paper.backbones) * (len(paper.losses) + 1)
+
+
+def test_the_shifted_table_of_paper_has_the_published_splits_and_our_own():
+    paper = PROTOCOLS["paper"]
+    found = {(cell.dataset, cell.split) for cell in cells_of(paper, "popularity-shift")}
+    ours = {("movielens-100k", "popularity-shift"), ("amazon2014-health", "popularity-shift")}
+    assert found == ours | {(name, "default") for name in SHIFTED}
+    losses = {cell.loss for cell in cells_of(paper, "popularity-shift", datasets=["amazon2014-health"])}
+    assert losses == {*paper.losses, MATCHED, "none"}
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_one_data_set_in_two_tables_is_told_apart(profile):
+    tables = {table: cells_of(PROTOCOLS[profile], table) for table in ("iid", "popularity-shift")}
+    cells = [cell for of_table in tables.values() for cell in of_table]
+    assert len({cell.key for cell in cells}) == len({cell.name for cell in cells}) == len(cells)
+    for table, of_table in tables.items():
+        for cell in of_table:
+            assert cell.protocol is PROTOCOLS[profile].of_table(table)
+            for related in (cell, cell.of_mf, cell.of_dsl):
+                assert (related.dataset, related.split) == (cell.dataset, cell.split)
+            for trial in (True, False):
+                assert base_of(cell, trial=trial).split == cell.split
+    assert {cell.split for cell in tables["iid"]} == {"default"}
+
+
+def test_the_names_that_runs_and_cells_of_the_iid_table_have_had_from_the_first():
+    """Records, journals and locks are found by these; a table more must not change them."""
+    (cell,) = cells_of(PROTOCOLS["paper"], datasets=["amazon2014-health"], backbones=["mf"], losses=["dsl"])
+    assert cell.name == "amazon2014-health mf dsl"
+    assert cell.key == hashlib.sha256(b"paper amazon2014-health mf dsl").hexdigest()[:16]
+    values = {
+        "dataset": "amazon2014-health",
+        "split": "default",
+        "backbone": "mf",
+        "loss": "dsl",
+        "embedding_size": 64,
+        "num_negatives": 1000,
+        "batch_size": 1024,
+        "epochs": 30,
+        "evaluate_every": 5,
+    }
+    assert base_of(cell, trial=True) == RunConfig(**values)
+
+
+def test_a_narrowed_table_keeps_to_its_own_losses():
+    quick = PROTOCOLS["quick"]
+    narrowed = quick.of_table("popularity-shift")
+    assert narrowed is quick.of_table("popularity-shift")
+    assert set(narrowed.losses) < set(quick.losses)
+    assert (narrowed.trials, narrowed.seeds, narrowed.run) == (quick.trials, quick.seeds, quick.run)
+    assert quick.of_table("iid") is quick
+    with pytest.raises(InputError, match="unknown loss of table popularity-shift at profile quick"):
+        cells_of(quick, "popularity-shift", losses=["slatk"])
+    with pytest.raises(InputError, match="unknown table at profile quick"):
+        quick.of_table("popularity")
+
+
+def test_runs_of_the_shifted_table_are_trained_on_the_shifted_split(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path / "committed"))
+    study = open_study("smoke", store=tmp_path / "store", progress=False)
+    cells = cells_of(SMOKE, "popularity-shift", backbones=["mf", "ease"])
+    states = complete(study, [cell for cell in cells if cell.loss in ("none", "softmax")])
+    assert {state.word for state in states} == {"done"}
+    wanted = load_split("synthetic-ranking", "popularity-shift", seed=0)
+    records = [record for state in states for record in state.records]
+    assert {record.data["fingerprint"] for record in records} == {wanted.fingerprint}
+    assert len(records) == 1 + SMOKE.trials + len(SMOKE.seeds)
+    of_iid = cells_of(SMOKE, backbones=["mf", "ease"])
+    assert {state_of(study, cell).word for cell in of_iid} == {"not yet run"}
 
 
 @given(st.integers(1, 5), st.sampled_from(["smoke", "paper"]))
