@@ -11,8 +11,10 @@ from dslstudy.metrics.significance import Interval
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.cells import MATCHED, State
+from dslstudy.study.optimism import Optimism
 from dslstudy.study.protocol import Protocol
 from dslstudy.study.search import Trial, best_trial
+from dslstudy.study.served import Served
 from dslstudy.study.spaces import size_of, space_of
 from dslstudy.study.store import Record
 from dslstudy.study.trials import trials_needed, validations
@@ -20,6 +22,7 @@ from dslstudy.tables import METRICS, NOT_RUN, between, differences, p_value_text
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 #: how sure a difference must be after Holm's correction to be called one
 LEVEL = 0.05
@@ -212,6 +215,54 @@ def progress(states: Sequence[State]) -> Sortable:
                 "state": state.word,
             }
             for state in states
+        ]
+    )
+
+
+def reports(found: Mapping[str, Optimism]) -> Sortable:
+    """Searches as they are reported with and without a validation set.
+
+    Args:
+        found: loss -> its search in both ways.
+    """
+    rows = []
+    for loss, each in found.items():
+        name, same = metric_name(each.metric), each.peeked is each.honest
+        rows.append(
+            {
+                "loss": display_name(loss),
+                f"{name} chosen by validation": each.supported,
+                f"{name} chosen by test": each.reported,
+                "inflation": f"{100 * each.inflation:+.1f} %",
+                "settings chosen by validation": _settings(each.honest),
+                "settings chosen by test": "the same" if same else _settings(each.peeked),
+                "records": [trial.record for trial in ([each.honest] if same else [each.honest, each.peeked])],
+            }
+        )
+    return Sortable(rows)
+
+
+def shown(lines: Sequence[Served], *, groups: "NDArray[np.int64]", head: int) -> Sortable:
+    """What is recommended: how much of the catalogue, how evenly, how popular it is, and what the tail gets.
+
+    Args:
+        lines: of one table.
+        groups: (I,) popularity group of each item, 0 the most popular.
+        head: groups that do not belong to the tail.
+    """
+    return Sortable(
+        [
+            {
+                "line": cell_label(each.label),
+                "NDCG@20": float(each.parts(groups).sum(axis=1).mean()),
+                "of it in the tail": float(each.parts(groups)[:, head:].sum(axis=1).mean()),
+                "coverage@20": f"{each.coverage:.1%}",
+                "Gini": f"{each.gini:.3f}",
+                "average popularity": f"{each.popularity.mean():.1f}",
+                "tail's share of the places": f"{each.exposure(groups)[head:].sum():.1%}",
+                "records": list(each.records),
+            }
+            for each in lines
         ]
     )
 

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from dslstudy import study_tables
+from dslstudy.data import Interactions, Split
+from dslstudy.metrics.exposure import Recommendations
 from dslstudy.metrics.significance import Interval
 from dslstudy.study import RunConfig, open_study
 from dslstudy.study.cells import MATCHED, cells_of, complete, state_of
+from dslstudy.study.optimism import optimism
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.search import Trial
+from dslstudy.study.served import Served
 from dslstudy.study.spaces import SPACES
 
 SMOKE, PAPER = protocol_of("smoke"), protocol_of("paper")
@@ -100,6 +104,32 @@ def test_nothing_printed_stands_beside_a_split_of_our_own(tmp_path, monkeypatch)
     assert [row["NDCG@20 published"] for row in study_tables.cells(states, printed=True).rows] == ["–", "0.0142"]
     shown = [row["data set"] for row in study_tables.progress(states).rows]
     assert shown == ["amazon2014-health popularity-shift", "amazon2014-electronic-popularity"]
+
+
+def test_a_search_is_shown_as_it_is_reported_in_two_ways():
+    trials = [trial(0, 0.4), trial(1, 0.3)]
+    trials[1].record.test["ndcg@20"] = 0.25
+    alike = [trial(0, 0.4)]
+    rows = study_tables.reports({"dsl": optimism(trials), "softmax": optimism(alike)}).rows
+    assert [row["loss"] for row in rows] == ["DSL", "SL"]
+    assert (rows[0]["NDCG@20 chosen by validation"], rows[0]["NDCG@20 chosen by test"]) == (0.2, 0.25)
+    assert (rows[0]["inflation"], rows[1]["inflation"]) == ("+25.0 %", "+0.0 %")
+    assert rows[1]["settings chosen by test"] == "the same"
+    assert [len(row["records"]) for row in rows] == [2, 1]
+
+
+def test_what_is_shown_agrees_with_the_records_and_the_parts():
+    lists = Recommendations(np.array([0, 1]), np.array([[0, 1], [1, 2]]), 4)
+    pairs = Interactions.with_ids(np.array([0, 1]), np.array([2, 0]), num_users=2, num_items=4)
+    test = Interactions.with_ids(np.array([0, 1]), np.array([1, 2]), num_users=2, num_items=4)
+    split = Split("iid", pairs, pairs.select(np.zeros(2, bool)), test, 0)
+    (row,) = study_tables.shown([Served("dsl", split, [lists], [])], groups=np.array([0, 0, 1, 1]), head=1).rows
+    second = 1 / np.log2(3)  # both hits are at the second place
+    assert row["NDCG@20"] == pytest.approx(second)
+    assert row["of it in the tail"] == pytest.approx(second / 2)
+    assert (row["coverage@20"], row["tail's share of the places"]) == ("75.0%", "25.0%")
+    assert row["average popularity"] == "0.5"
+    assert row["Gini"] == "0.375"
 
 
 def test_spaces_show_every_value():
