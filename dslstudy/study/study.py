@@ -6,7 +6,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from dslstudy import __version__
 from dslstudy.data import Split, load_split
 from dslstudy.data.click_logs import ClickSplit
 from dslstudy.data.fetch import replacing
+from dslstudy.data.interactions import Interactions
 from dslstudy.data.registry import registry
 from dslstudy.engine.checkpoint import Checkpoint
+from dslstudy.engine.false_negatives import hide, train_with_false_negatives
 from dslstudy.engine.ranking import TrainedRun, train, training_device
 from dslstudy.errors import InputError
 from dslstudy.metrics.topk import RankingEvaluator, RankingMetrics
@@ -212,8 +214,10 @@ class Study:
         if configs[0].is_baseline:
             return [self._baseline(config, split, validation, test) for config in configs]
         checkpoint = self._checkpoint(configs, split)
-        runs = train(
-            split.train,
+        hidden, train_stack = hidden_of(configs[0]), partial(train, split.train)
+        if hidden is not None:
+            train_stack = partial(train_with_false_negatives, *hidden, configs[0].hidden_probability)
+        runs = train_stack(
             configs,
             lambda users, items: [m.mean()[SELECTION_METRIC] for m in validation.evaluate(users, items)],
             device=self.device,
@@ -269,16 +273,16 @@ class Study:
         run: TrainedRun,
         stack: int,
     ) -> Record:
-        epochs = run.history[-1]["epoch"] if run.history else 0
+        epochs, data = run.history[-1]["epoch"] if run.history else 0, _describe(config, split)
         record = Record(
             config=config,
-            data=_describe(config, split),
+            data=data,
             code={"version": __version__, "commit": code_commit(), "fingerprint": code_fingerprint(config)},
             environment=environment(self.device),
             cost={
                 "seconds": round(run.seconds, 3),
                 "peak_memory_mb": round(peak_memory_mb(self.device), 1),
-                "interactions_per_second": round(epochs * len(split.train) / run.seconds) if epochs else None,
+                "interactions_per_second": round(epochs * data["train"] / run.seconds) if epochs else None,
                 "stack": stack,
             },
             selection={
@@ -320,8 +324,15 @@ def open_study(
 
 
 def split_of(config: RunConfig) -> Split:
-    """The interactions of a run, loaded once per process."""
+    """The interactions of a run, loaded once per process; hidden ones are still among its training interactions."""
     return _split(config.dataset, config.split, config.split_seed, config.validation_fraction)
+
+
+def hidden_of(config: RunConfig) -> tuple[Interactions, Interactions] | None:
+    """What a run is trained on and what is hidden from it; ``None`` for a run that hides nothing."""
+    if not config.hides:
+        return None
+    return hide(split_of(config).train, config.hidden_fraction, seed=config.split_seed)
 
 
 @lru_cache(maxsize=8)
@@ -334,7 +345,10 @@ def _data_of(config: AnyConfig) -> Split | ClickSplit:
 
 
 def evaluators(split: Split, device: str = "cpu") -> tuple[RankingEvaluator, RankingEvaluator]:
-    """The validation and the test evaluator of a split: what was seen earlier is never a candidate."""
+    """The validation and the test evaluator of a split: what was seen earlier is never a candidate.
+
+    Nor is what a run hides: it is no part of what the run learns from, and finding it would be no mistake.
+    """
     train_items, validation_items = split.train.csr(), split.validation.csr()
     return (
         RankingEvaluator(validation_items, train_items, device=device),
@@ -343,15 +357,17 @@ def evaluators(split: Split, device: str = "cpu") -> tuple[RankingEvaluator, Ran
 
 
 def _describe(config: RunConfig, split: Split) -> dict[str, Any]:
+    hidden = hidden_of(config)
     return {
         "name": config.dataset,
         "sha256": dict(split.data_sha256),
         "fingerprint": split.fingerprint,
         "users": split.train.num_users,
         "items": split.train.num_items,
-        "train": len(split.train),
+        "train": len(split.train if hidden is None else hidden[0]),
         "validation": len(split.validation),
         "test": len(split.test),
+        **({} if hidden is None else {"hidden": len(hidden[1])}),
     }
 
 
