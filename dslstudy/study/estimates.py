@@ -20,9 +20,9 @@ _PER_NEGATIVE = {
     "llpauc": 0.085,
     "dsl": 0.12,
     "positive_weight": 0.04,
-    "label_smoothing": 0.06,
-    "loss_reweighting": 0.06,
-    "blind_slate": 0.2,
+    "label_smoothing": 0.055,
+    "loss_reweighting": 0.045,
+    "blind_slate": 0.155,
 }
 _PER_EXAMPLE = 8.0
 #: a backbone's share on top: a pass through the graph for every batch

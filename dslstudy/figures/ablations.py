@@ -1,0 +1,93 @@
+"""Figures of the chapter "Ablations and readings"."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from dslstudy.figures.style import BLACK, BLUE, CYCLE, GREY, LIGHT_GREY, VERMILION, WIDTH, label_panels
+from dslstudy.metrics.significance import Interval, mean_interval
+
+#: half the distance between the two intervals of a line
+_APART = 0.17
+
+
+def draw_differences(
+    groups: Mapping[str, Sequence[str]], against: Mapping[str, Mapping[str, tuple[Interval, Interval]]]
+) -> Figure:
+    """Relative differences in percent, a panel for each reference, lines in groups; over users and over seeds.
+
+    Args:
+        groups: title -> the lines below it.
+        against: what the lines are compared with -> line -> (interval over users, interval over seeds), as shares; a
+            line that is missing is the reference itself.
+    """
+    places, titles, place = {}, {}, 0.0
+    for title, names in groups.items():
+        titles[title] = place
+        for step, name in enumerate(names, start=1):
+            places[name] = place - 0.85 * step
+        place -= 0.85 * len(names) + 1.05
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.25 * -place))
+    axes = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
+    colours = {name: colour for colour, names in zip(CYCLE, groups.values(), strict=False) for name in names}
+    for ax, (reference, lines) in zip(axes, against.items(), strict=True):
+        for name, height in places.items():
+            if name in lines:
+                users, seeds = lines[name]
+                _draw_interval(ax, users, height + _APART, colours[name], "o")
+                _draw_interval(ax, seeds, height - _APART, GREY, "D")
+            else:
+                ax.plot(0, height, "|", color=BLACK, markersize=10, markeredgewidth=2)
+        ax.axvline(0, color=GREY, linewidth=1)
+        ax.set(title=f"Against {reference}", xlabel="difference in %", ylim=(place + 0.6, 0.6))
+        ax.grid(axis="y", visible=False)
+    names = [*places, *titles]
+    axes[0].set_yticks([*places.values(), *titles.values()], names)
+    for label in axes[0].get_yticklabels()[len(places) :]:
+        label.set_fontweight("bold")
+    for ax in axes:
+        ax.tick_params(axis="y", length=0)
+    axes[0].plot([], [], "o-", color=BLACK, label="95 % over users")
+    axes[0].plot([], [], "D-", color=GREY, markersize=3.5, linewidth=1, label="95 % over seeds, paired")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    label_panels(axes)
+    return figure
+
+
+def _draw_interval(ax: Axes, interval: Interval, height: float, colour: str, marker: str) -> None:
+    low, middle, high = (100 * getattr(interval, end) for end in ("low", "estimate", "high"))
+    small = {"markersize": 3.5, "linewidth": 1.0, "capsize": 1.5} if marker == "D" else {}
+    ax.errorbar(middle, height, xerr=[[middle - low], [high - middle]], color=colour, marker=marker, **small)
+
+
+def draw_two_scales(values: Mapping[str, NDArray[np.float64]], *, metric: str) -> Figure:
+    """Neither scale, each alone, both; and where both would be if the parts added up.
+
+    Args:
+        values: the four settings in this order -> the metric of each seed.
+        metric: its name.
+    """
+    figure = Figure(figsize=(0.62 * WIDTH, 2.9))
+    ax = figure.subplots()
+    means = [float(np.mean(of_seeds)) for of_seeds in values.values()]
+    for place, (colour, (name, of_seeds)) in enumerate(
+        zip((BLUE, *CYCLE[1:3], VERMILION), values.items(), strict=True)
+    ):
+        ax.plot(np.full(len(of_seeds), place), of_seeds, ".", color=colour, alpha=0.5)
+        if len(of_seeds) > 1:
+            mean = mean_interval(of_seeds)
+            around = [[mean.estimate - mean.low], [mean.high - mean.estimate]]
+            ax.errorbar(place, mean.estimate, yerr=around, color=colour, marker="o", label=name)
+        else:
+            ax.plot(place, of_seeds, "o", color=colour, label=name)
+    added = means[1] + means[2] - means[0]
+    ax.plot([2.7, 3.3], [added, added], color=BLACK, linestyle="--", linewidth=1.2, label="if the parts added up")
+    ax.axhline(means[0], color=LIGHT_GREY, linewidth=1, zorder=0)
+    ax.set_xticks(range(len(values)), [name.replace(" ", "\n", 1) for name in values])
+    ax.set(ylabel=metric, xlim=(-0.5, 3.6))
+    ax.grid(axis="x", visible=False)
+    ax.legend([ax.get_lines()[-2]], ["if the parts\nadded up"], loc="best")
+    return figure

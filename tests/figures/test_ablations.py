@@ -1,0 +1,55 @@
+"""Figures of the ablation: every interval, every seed and the sum of the parts are where they should be."""
+
+import numpy as np
+import pytest
+from drawing import render
+
+from dslstudy.figures.ablations import draw_differences, draw_two_scales
+from dslstudy.metrics.significance import Interval
+
+GROUPS = {"Parts": ["no kappa", "full DSL"], "Rivals": ["positive weight"]}
+
+
+def bars(ax):
+    """(middle, height) -> (low, high) of every interval of a panel."""
+    found = {}
+    for container in ax.containers:
+        middle, height = container.lines[0].get_xydata()[0]
+        (segment,) = container.lines[2][0].get_segments()
+        found[float(middle), float(height)] = segment[0][0], segment[-1][0]
+    return found
+
+
+def test_both_intervals_of_every_line_are_in_its_panel():
+    users, seeds = Interval(-0.02, -0.03, -0.01), Interval(-0.025, -0.05, 0.0)
+    against = {
+        "full DSL": {"no kappa": (users, seeds), "positive weight": (users, seeds)},
+        "tuned SL": dict.fromkeys(["no kappa", "full DSL", "positive weight"], (seeds, users)),
+    }
+    left, right = render(draw_differences(GROUPS, against))
+    heights = dict(zip([t.get_text() for t in left.get_yticklabels()], left.get_yticks(), strict=True))
+    assert set(heights) == {*GROUPS, "no kappa", "full DSL", "positive weight"}
+    assert heights["Parts"] > heights["no kappa"] > heights["full DSL"] > heights["Rivals"]
+    assert len(bars(left)) == 4
+    assert len(bars(right)) == 6
+    for (middle, height), (low, high) in bars(left).items():
+        name = min(heights, key=lambda name: abs(heights[name] - height))
+        assert name in against["full DSL"]
+        wanted = users if height > heights[name] else seeds
+        assert (low, middle, high) == pytest.approx([100 * each for each in (wanted.low, wanted.estimate, wanted.high)])
+
+
+def test_two_scales_show_the_seeds_and_the_sum_of_the_parts():
+    values = {
+        "neither": np.array([0.1, 0.2]),
+        "kappa only": np.array([0.2, 0.3]),
+        "temperature only": np.array([0.3, 0.4]),
+        "both": np.array([0.5, 0.6]),
+    }
+    (ax,) = render(draw_two_scales(values, metric="NDCG@20"))
+    dots = {(float(x), float(y)) for line in ax.lines for x, y in zip(*line.get_data(), strict=True)}
+    assert {(place, value) for place, of in enumerate(values.values()) for value in of} <= dots
+    (dashed,) = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert dashed.get_ydata() == pytest.approx([0.25 + 0.35 - 0.15] * 2)
+    assert len(ax.containers) == 4
+    render(draw_two_scales({name: of[:1] for name, of in values.items()}, metric="NDCG@20"))

@@ -1,0 +1,145 @@
+"""What the ablation takes away, what the dials turn, and that nothing else moves."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dslstudy.errors import InputError
+from dslstudy.losses import READINGS
+from dslstudy.study import RunConfig, open_study
+from dslstudy.study.cells import cells_of, complete, seed_runs
+from dslstudy.study.dsl_experiments import (
+    Chosen,
+    ablation,
+    chosen_settings,
+    seed_noise,
+    sensitivity,
+    signs_of_alpha,
+)
+from dslstudy.study.protocol import PROTOCOLS, protocol_of
+from dslstudy.study.spaces import STARTS
+
+PROFILES = pytest.mark.parametrize("profile", PROTOCOLS)
+OTHER = {"temperature": 0.1, "alpha": 0.3, "beta": -0.2, "gamma": 0.4, "slate_size": 5}
+
+
+def chosen_at(profile, **dsl):
+    protocol = protocol_of(profile)
+    dataset = protocol.tables["iid"][0]
+    runs = [
+        protocol.base_run(dataset, "mf", loss).to_dict() | {"loss_parameters": parameters, "seed": protocol.seeds[0]}
+        for loss, parameters in (("dsl", OTHER | dsl), ("softmax", {"temperature": 0.5}))
+    ]
+    return Chosen(*map(RunConfig.from_dict, runs), True), protocol
+
+
+def changes(run, base):
+    """What differs between two runs, but for the seed."""
+    one, other = run.to_dict(), base.to_dict()
+    own = {name: value for name, value in one.items() if name != "seed" and value != other[name]}
+    parameters = own.pop("loss_parameters", {})
+    return own | {n: v for n, v in parameters.items() if v != other["loss_parameters"].get(n)}
+
+
+@PROFILES
+def test_an_arm_changes_what_its_name_says_and_nothing_else(profile):
+    chosen, protocol = chosen_at(profile)
+    arms = ablation(chosen, protocol)
+    for arm in arms.values():
+        assert [run.seed for run in arm.runs] == list(protocol.seeds)
+    of = {name: changes(arm.runs[0], chosen.dsl) for name, arm in arms.items()}
+    assert of["no kappa"] == {"alpha": 0.0, "beta": 0.0}
+    assert of["no temperature per example"] == {"gamma": 0.0}
+    assert of["hardness only"] == {"beta": 0.0, "gamma": 0.0}
+    assert of["similarity only"] == {"alpha": 0.0, "gamma": 0.0}
+    assert of["slate blind to kappa"] == {"loss": "blind_slate"}
+    assert of["neither scale"] == {"loss": "softmax"}
+    readings = {name.removeprefix("reading ") for name in arms if name.startswith("reading ")}
+    assert readings <= set(READINGS) - {"R1"}
+    assert all(of[f"reading {reading}"] == {"reading": reading} for reading in readings)
+    of = {name: changes(arm.runs[0], chosen.softmax) for name, arm in arms.items() if arm.group == "rivals"}
+    assert of["positive weight 0.8"] == {"loss": "positive_weight", "weight": 0.8}
+    assert of["label smoothing 0.1"] == {"loss": "label_smoothing", "label_smoothing": 0.1}
+    assert of["loss-value reweighting -0.4"] == {"loss": "loss_reweighting", "strength": -0.4}
+    assert len(of) == 4
+
+
+def test_at_paper_every_reading_is_an_arm():
+    arms = ablation(*chosen_at("paper"))
+    assert {f"reading {name}" for name in READINGS if name != "R1"} <= set(arms)
+
+
+@given(gamma=st.floats(0.05, 0.5), temperature=st.floats(0.05, 1.0))
+def test_as_sharp_on_average_is_the_harmonic_mean_of_the_temperatures(gamma, temperature):
+    chosen, protocol = chosen_at("smoke", gamma=gamma, temperature=temperature)
+    run = ablation(chosen, protocol)["neither, as sharp on average"].runs[0]
+    z = torch.randn(400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    taus = temperature * (gamma * z).exp() / (gamma * z).exp().mean()
+    assert taus.mean().item() == pytest.approx(temperature)
+    assert run.loss_parameters["temperature"] == pytest.approx(1 / (1 / taus).mean().item(), rel=0.02)
+
+
+def test_without_gamma_reweighting_still_has_a_strength():
+    assert "loss-value reweighting -0.2" in ablation(*chosen_at("smoke", gamma=0.0))
+
+
+@PROFILES
+def test_dials_turn_one_thing_around_a_common_centre(profile):
+    chosen, protocol = chosen_at(profile)
+    dials = sensitivity(chosen, protocol)
+    epochs = protocol.trial_epochs or protocol.run["epochs"]
+    centre = dials.grid[0.3, -0.2][0]
+    assert centre.epochs == epochs
+    assert centre.seed == 0
+    assert not set(changes(centre, chosen.dsl)) - {"epochs"}
+    for (alpha, beta), runs in dials.grid.items():
+        assert (runs[0].loss_parameters["alpha"], runs[0].loss_parameters["beta"]) == (alpha, beta)
+        assert not set(changes(runs[0], centre)) - {"alpha", "beta"}
+    for dial, lines in dials.lines.items():
+        assert set(lines) == ({"dsl"} if dial in ("gamma", "slate_size") else {"dsl", "softmax"})
+        for value, runs in lines["dsl"].items():
+            assert changes(runs[0], centre) in ({dial: value}, {})
+        assert centre.key in {runs[0].key for runs in lines["dsl"].values()}
+        assert len({frozenset(line) for line in lines.values()}) == 1
+    keys = [run.key for run in dials.runs]
+    assert len(keys) == len(set(keys))
+    assert keys.count(centre.key) == 1
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(-0.6, (-0.6, 0.0, 0.6)), (0.0, (-0.3, 0.0, 0.3))])
+def test_signs_of_alpha(alpha, expected):
+    chosen, protocol = chosen_at("quick", alpha=alpha)
+    signs = signs_of_alpha(chosen, protocol)
+    assert tuple(signs) == expected
+    for value, runs in signs.items():
+        assert [run.seed for run in runs] == list(protocol.seeds)
+        assert changes(runs[0], chosen.dsl) in ({"alpha": value}, {})
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
+def test_noise_is_the_t_interval_of_a_difference_of_two(values):
+    low, high = stats.t.interval(0.95, len(values) - 1, 0, math.sqrt(2) * np.std(values, ddof=1) or 1e-300)
+    assert seed_noise(values) == pytest.approx((high - low) / 2, abs=1e-12)
+    with pytest.raises(InputError, match="at least two values"):
+        seed_noise(values[:1])
+
+
+def test_the_chosen_settings_are_those_of_the_tables(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path / "committed"))
+    study, protocol = open_study("smoke", store=tmp_path / "store", progress=False), protocol_of("smoke")
+    before = chosen_settings(study, protocol, "synthetic-ranking")
+    assert not before.searched
+    assert before.dsl.seed == protocol.seeds[0]
+    start = dict(before.dsl.loss_parameters)
+    assert start.pop("reading") == "R1"
+    assert start == {name: value for name, value in STARTS["dsl"].items() if name in start}
+    cells = cells_of(protocol, backbones=["mf"], losses=["softmax", "dsl"])
+    complete(study, cells)
+    after = chosen_settings(study, protocol, "synthetic-ranking")
+    assert after.searched
+    assert [after.softmax, after.dsl] == [seed_runs(study, cell)[0] for cell in cells]

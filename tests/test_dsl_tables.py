@@ -1,0 +1,56 @@
+"""Tables of the ablation and of the dials against numbers worked out by hand."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from dslstudy import dsl_tables
+from dslstudy.metrics.significance import Interval
+from dslstudy.study_tables import Comparison
+
+
+def record(test, validation=0.0):
+    return SimpleNamespace(test={"ndcg@20": test}, validation={"ndcg@20": validation}, key=f"{test}")
+
+
+def test_differences_seed_by_seed_are_those_of_a_t_test():
+    base, other = [0.30, 0.32, 0.31, 0.35], [0.31, 0.34, 0.30, 0.37]
+    records = {"SL": list(map(record, base)), "DSL": list(map(record, other)), "not run": []}
+    (found,) = dsl_tables.over_paired_seeds(records, "SL").values()
+    ratios = np.divide(other, base) - 1
+    low, high = stats.t.interval(0.95, 3, ratios.mean(), stats.sem(ratios))
+    assert (found.estimate, found.low, found.high) == pytest.approx((ratios.mean(), low, high))
+    (single,) = dsl_tables.over_paired_seeds({"SL": [record(0.2)], "DSL": [record(0.3)]}, "SL").values()
+    assert (single.low, single.estimate, single.high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_arms_name_their_records_and_say_what_was_not_run():
+    records = {"full DSL": [record(0.3, 0.2), record(0.5, 0.4)], "no kappa": []}
+    worse = Comparison(Interval(-0.1, -0.2, -0.05), Interval(-0.25, -0.5, -0.1), 0.001, "worse than")
+    rows = dsl_tables.arms(records, {"no kappa": "α = 0"}, {"SL": {"full DSL": worse}, "DSL": {}}).rows
+    assert rows[0]["validation NDCG@20"] == pytest.approx(0.3)
+    assert rows[0]["test NDCG@20"].startswith("0.4000 ± ")
+    assert rows[0]["against SL"] == "-25.0 % [-50.0, -10.0]"
+    assert rows[0]["verdict, SL"] == "worse than"
+    assert rows[0]["records"] == records["full DSL"]
+    assert (rows[1]["change"], rows[1]["test NDCG@20"], rows[1]["records"]) == ("α = 0", "not yet run", "–")
+    assert rows[1]["validation NDCG@20"] is None
+    assert {row["against DSL"] for row in rows} == {"–"}
+
+
+def test_dials_say_what_the_chosen_value_gives_up():
+    line = {0.1: [record(0, 0.20), record(0, 0.22)], 0.2: [record(0, 0.25)], 0.5: [record(0, 0.18)]}
+    flat = {0.1: [record(0, 0.20)], 0.2: [record(0, 0.201)]}
+    rows = dsl_tables.dials(
+        {"temperature": {"dsl": line, "softmax": flat}},
+        centres={"temperature": {"dsl": 0.1, "softmax": 0.1}},
+        noise={"dsl": 0.01, "softmax": 0.01},
+    ).rows
+    steep, level = rows
+    assert (steep["loss"], steep["chosen"], steep["best here"]) == ("DSL", "0.1", "0.2")
+    assert steep["given up"] == pytest.approx(0.04)
+    assert steep["from worst to best"] == pytest.approx(0.07)
+    assert (steep["more than seeds do"], level["more than seeds do"]) == ("yes", "no")
+    assert steep["records"] == [*line[0.1], *line[0.2], *line[0.5]]
