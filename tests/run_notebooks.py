@@ -1,7 +1,8 @@
 """The notebooks' part of ``make test``: every cell runs, and stored outputs still hold.
 
 Output-free notebooks run as copies at profile ``smoke`` (``pytest --nbval-lax``); notebooks that keep their outputs run
-as they are and must reproduce them (``pytest --nbval``).
+as they are and must reproduce them (``pytest --nbval``). The chapters of the study are not among them:
+``tests/book/test_numbers.py`` executes these and walks every number they show.
 """
 
 import argparse

@@ -3,6 +3,8 @@
     chapters     what the table of contents lists, and which parameters a notebook takes
     fingerprint  what an executed notebook depends on: unchanged inputs are not executed again
     execute      runs notebooks with papermill, each in a process of its own (``worker``)
+    numbers      no number without a record
+    records      links every page to the records behind it
     stage        lays prose, executed notebooks and settings side by side
     site         the strict Jupyter Book build, with MathJax shipped in it
     directives   a Sphinx extension: pages written from docstrings, the registry and the command line

@@ -20,6 +20,7 @@ from dslstudy.book import worker
 from dslstudy.book.chapters import Chapter, cell_label, check_parameters
 from dslstudy.book.fingerprint import difference, digest, file_hash, notebook_parts, shared_parts
 from dslstudy.book.layout import BookError, Layout
+from dslstudy.trace import TRACE
 
 #: Several notebooks run side by side: threads inside each would only fight. The rest keeps a kernel's output the same.
 KERNEL_ENVIRONMENT = {
@@ -174,8 +175,9 @@ class Executor:
             (self.running / f"{chapter.name}.out").open("wb") as out,
             (self.running / f"{chapter.name}.err").open("wb") as err,
         ):
+            environment = {**os.environ, **KERNEL_ENVIRONMENT, TRACE: str(self.running / f"{chapter.name}.records")}
             execution.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=out, stderr=err, env={**os.environ, **KERNEL_ENVIRONMENT}
+                command, stdin=subprocess.PIPE, stdout=out, stderr=err, env=environment
             )
         execution.process.stdin.write(json.dumps(self.injected).encode() + b"\n")
         execution.process.stdin.flush()

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dslstudy.book import site
-from dslstudy.book.chapters import read_chapters, select
+from dslstudy.book import numbers, site
+from dslstudy.book.chapters import read_chapters, read_notebook, select
 from dslstudy.book.execute import Executor
 from dslstudy.book.layout import BookError, Layout
 from dslstudy.book.stage import lay_out
@@ -41,13 +41,14 @@ def make_book(
 
     Raises:
         InputError: for an unknown chapter or parameter, a damaged notebook, or a build that is already running.
-        BookError: if a cell fails or the pages do not hold together.
+        BookError: if a cell fails, a number has no record, or the pages do not hold together.
     """
     chapters = read_chapters(layout)
     chosen = select(chapters, only)
     executor = Executor(layout, profile, parameters or {}, jobs, force, report)
     with alone(layout):
         executor.run(chosen)
+        check_numbers([executor.copy(chapter) for chapter in chosen])
         fresh = executor.up_to_date(chapters)
         draft = bool(only) and not all(fresh.values())
         target = layout.draft if draft else layout.html
@@ -66,6 +67,22 @@ def make_book(
     if not first.is_file():
         raise BookError(f"no {first} was written")
     return first
+
+
+def check_numbers(copies: list[Path]) -> None:
+    """See that executed chapters which promise it show no number but those computed from records.
+
+    Raises:
+        BookError: naming each number that stands there by itself.
+    """
+    found = []
+    for path in copies:
+        notebook = read_notebook(path)
+        if numbers.uses_records(notebook):
+            wrong = [*numbers.complaints(notebook), *numbers.complaints_of_records(notebook)]
+            found += [f"notebooks/{path.name}, {what}" for what in wrong]
+    if found:
+        raise BookError("numbers that no record gives:\n" + "\n".join(found))
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import nbformat
 
+from dslstudy.book import records
 from dslstudy.book.chapters import read_notebook
 from dslstudy.book.layout import Layout
 
@@ -25,7 +26,9 @@ def lay_out(layout: Layout, copies: Mapping[str, Path]) -> None:
     folder = layout.stage / "notebooks"
     folder.mkdir(exist_ok=True)
     for name, path in copies.items():
-        nbformat.write(presentable(read_notebook(path)), folder / f"{name}.ipynb")
+        notebook = presentable(read_notebook(path))
+        records.link(notebook, layout.stage)
+        nbformat.write(notebook, folder / f"{name}.ipynb")
 
 
 def presentable(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:

@@ -1,5 +1,6 @@
 """Executes one notebook in a process of its own: ``python -m dslstudy.book.worker SOURCE TARGET FOLDER``.
 
+What the kernel reads of the store is traced into the file that ``DSLSTUDY_TRACE`` names, and kept with the copy.
 The parameters come as one line of JSON on standard input. That pipe stays open as a lifeline: when the parent dies,
 however suddenly, reading from it ends, and so do this process and (because its parent is gone) the kernel.
 Exit code 0 means executed; 3 means that the notebook failed, described by one JSON object on standard output.
@@ -15,6 +16,9 @@ from typing import Any
 import nbformat
 import papermill
 from papermill.exceptions import PapermillExecutionError, strip_color
+
+from dslstudy.book import records
+from dslstudy.trace import TRACE
 
 FAILED = 3
 
@@ -45,6 +49,9 @@ def execute(source: Path, target: Path, folder: Path, parameters: dict[str, Any]
         cell = reached[-1] if reached else code[0]
         report = {"count": None, "traceback": f"{type(error).__name__}: {error}"}
     else:
+        notebook = nbformat.read(target, as_version=4)
+        records.keep(notebook, Path(os.environ[TRACE]))
+        nbformat.write(notebook, target)
         return None
     return {**report, "id": cell.get("id"), "source": cell.source}
 

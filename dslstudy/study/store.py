@@ -19,6 +19,7 @@ from dslstudy.engine.config import require_one_of
 from dslstudy.errors import InputError
 from dslstudy.study.click_config import ClickRunConfig
 from dslstudy.study.config import RunConfig
+from dslstudy.trace import note
 
 SCHEMA = 1
 AnyConfig = RunConfig | ClickRunConfig
@@ -238,6 +239,7 @@ def read_record(path: Path) -> Record:
     Raises:
         InputError: it is damaged, or of a later version.
     """
+    note(path)
     try:
         return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), path)
     except (OSError, KeyError, TypeError, ValueError) as error:
