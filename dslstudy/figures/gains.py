@@ -1,6 +1,7 @@
 """Figures of the chapter *Who gains*: NDCG by groups of items and of users, and what is shown to whom."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,6 +26,11 @@ from dslstudy.names import display_name
 Row = tuple[Mapping[str, NDArray[np.float64]], Sequence[Interval]]
 # what needs no training has no colour of its own
 _BASELINE_STYLES = {"ease": (BLACK, ":", "^"), "popularity": (GREY, ":", "v"), "item-knn": (GREY, "-.", "s")}
+# what was learned from and what is asked for, behind the lines
+_PART_STYLES: tuple[dict[str, Any], ...] = (
+    {"color": LIGHT_GREY, "linewidth": 6},
+    {"color": GREY, "linewidth": 2.5, "linestyle": (0, (2, 1)), "alpha": 0.7},
+)
 #: how sure a difference must be after Holm's correction for its mark to be filled
 _LEVEL = 0.05
 
@@ -76,11 +82,8 @@ def draw_exposure(
     figure = Figure(figsize=(WIDTH, 3.3))
     axes = figure.subplots(1, len(exposure), sharey=True, squeeze=False)[0]
     for ax, (name, lines) in zip(axes, exposure.items(), strict=True):
-        for (part, values), (style, colour) in zip(
-            parts[name].items(), (("-", LIGHT_GREY), ("--", LIGHT_GREY)), strict=True
-        ):
-            places = np.arange(1, len(values) + 1)
-            ax.plot(places, values, color=colour, linestyle=style, linewidth=5, alpha=0.9, label=part, zorder=1)
+        for (part, values), style in zip(parts[name].items(), _PART_STYLES, strict=True):
+            ax.plot(np.arange(1, len(values) + 1), values, label=part, zorder=1, **style)
         for label, values in lines.items():
             _line(ax, label, values)
         ax.set(xlabel="popularity decile in train (1 = head)", title=name)

@@ -175,6 +175,7 @@ PROTOCOLS = {
         narrowed={
             "popularity-shift": {
                 "losses": ("softmax", "psl", "dsl"),
+                "trials": 3,
                 "only": {**_SHORT, "temperature": (0.1, 0.2, 0.25)},
             }
         },

@@ -234,7 +234,8 @@ def test_a_narrowed_table_keeps_to_its_own_losses():
     narrowed = quick.of_table("popularity-shift")
     assert narrowed is quick.of_table("popularity-shift")
     assert set(narrowed.losses) < set(quick.losses)
-    assert (narrowed.trials, narrowed.seeds, narrowed.run) == (quick.trials, quick.seeds, quick.run)
+    assert narrowed.trials < quick.trials
+    assert (narrowed.seeds, narrowed.run) == (quick.seeds, quick.run)
     assert quick.of_table("iid") is quick
     with pytest.raises(InputError, match="unknown loss of table popularity-shift at profile quick"):
         cells_of(quick, "popularity-shift", losses=["slatk"])
