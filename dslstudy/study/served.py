@@ -30,6 +30,8 @@ from dslstudy.study.config import RunConfig
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study, split_of
 
+#: deciles of the most popular items; what is not in them is the tail
+HEAD = 2
 #: a record's NDCG is kept in single precision
 _NEAR = 1e-6
 
