@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
+    from dslstudy.study.inside import Inside
+    from dslstudy.study.noise_experiments import Fall
+
 #: how sure a difference must be after Holm's correction to be called one
 LEVEL = 0.05
 BETTER, WORSE, ALIKE = "better than", "worse than", "not told apart from"
@@ -265,6 +268,76 @@ def shown(lines: Sequence[Served], *, groups: "NDArray[np.int64]", head: int) ->
             for each in lines
         ]
     )
+
+
+def keeps(fall: "Fall") -> str:
+    """A word for a fall beside SL's: ``keeps more than``, ``keeps less than`` or ``is not told apart from``."""
+    word = ALIKE if fall.against is None else verdict(fall.against, fall.p_value)
+    return {BETTER: "keeps more than", WORSE: "keeps less than"}.get(word, f"is {ALIKE}")
+
+
+def noise(
+    records: Mapping[str, Mapping[float, Sequence[Record]]],
+    found: "Mapping[tuple[str, float], Fall]",
+    *,
+    metric: str = "ndcg@20",
+) -> Sortable:
+    """Every loss under every probability of false negatives.
+
+    Args:
+        records: loss -> probability -> its seeds.
+        found: what false negatives cost, as from :func:`dslstudy.study.noise_experiments.falls`.
+        metric: which one it was of.
+    """
+    rows = []
+    for loss, of_loss in records.items():
+        for probability, of_seeds in of_loss.items():
+            fall = found.get((loss, probability))
+            beside = fall is not None and fall.against is not None
+            rows.append(
+                {
+                    "loss": display_name(loss),
+                    "p": f"{probability:g}",
+                    metric_name(metric): float(np.mean([record.test[metric] for record in of_seeds])),
+                    "change from p = 0": between(fall.change, percent=True) if fall else "–",
+                    "minus SL's": between(fall.against, percent=True) if beside else "–",
+                    "p-value (Holm)": p_value_text(fall.p_value) if beside else "–",
+                    "verdict": f"{keeps(fall)} SL" if beside else "–",
+                    "records": list(of_seeds),
+                }
+            )
+    return Sortable(rows)
+
+
+def watched(seen: "Mapping[str, Sequence[Inside]]", records: Mapping[str, Sequence[Record]]) -> Sortable:
+    """What was seen inside training: a row for each loss and epoch, medians over examples averaged over seeds.
+
+    Args:
+        seen: loss -> a run for each seed.
+        records: loss -> the records of these runs.
+    """
+    from dslstudy.study.inside import LEVELS, curves
+
+    middle, rows = LEVELS.index(0.5), []
+    columns: dict[str, tuple[str, str | int | None]] = {
+        "loss of the sample": ("loss", None),
+        "entropy of κ": ("kappa_entropy", middle),
+        "τᵢ, lower end": ("tau", 0),
+        "τᵢ, upper end": ("tau", len(LEVELS) - 1),
+        "KL from nominal": ("radius", middle),
+        "KL from uniform": ("radius_from_uniform", middle),
+        "gradient, users": ("gradient", "users"),
+        "gradient, items": ("gradient", "items"),
+        "cosine, training": ("alignment", "training"),
+        "cosine, test": ("alignment", "test"),
+    }
+    for loss, runs in seen.items():
+        values = {column: curves(runs, *name).mean(axis=0) for column, name in columns.items()}
+        for place, epoch in enumerate(curves(runs, "epoch")[0]):
+            row: dict[str, Any] = {"loss": display_name(loss), "epoch": int(epoch)}
+            row |= {column: float(of_epochs[place]) for column, of_epochs in values.items()}
+            rows.append(row | {"records": list(records[loss])})
+    return Sortable(rows)
 
 
 def _settings(trial: Trial) -> str:
