@@ -30,6 +30,21 @@ def test_lines_differences_and_how_sure_they_are():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SL", "DSL", "EASE"]
 
 
+def test_a_line_of_one_table_alone_is_in_the_legend_under_its_name():
+    more = LINES | {"softmax-matched": np.array([0.1, 0.0, 0.2])}
+    figure = draw_by_group(
+        {"IID": (LINES, DIFFERENCES), "Shifted": (more, DIFFERENCES)},
+        {"IID": [1.0] * 3, "Shifted": [1.0] * 3},
+        xlabel="decile",
+        ylabel="NDCG@20",
+        names={"softmax-matched": "the control"},
+        log=True,
+    )
+    render(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["SL", "DSL", "EASE", "the control"]
+    assert [ax.get_yscale() for ax in figure.axes] == ["log", "linear", "log", "linear"]
+
+
 def test_exposure_beside_the_parts_of_the_split():
     parts = {"train": np.array([0.6, 0.3, 0.1]), "test": np.array([0.3, 0.3, 0.4])}
     figure = draw_exposure({"IID": LINES, "Shifted": LINES}, {"IID": parts, "Shifted": parts})
