@@ -11,6 +11,16 @@ from dslstudy.study.store import Record
 from dslstudy.study_tables import Comparison
 from dslstudy.tables import NOT_RUN, between, plus_minus
 
+#: how dials are called in text
+DIALS = {
+    "gamma": "strength γ of the temperatures",
+    "slate_size": "size of the slate",
+    "temperature": "temperature",
+    "num_negatives": "number of negatives",
+    "batch_size": "size of a batch",
+    "embedding_size": "size of a vector",
+}
+
 
 def over_paired_seeds(
     records: Mapping[str, Sequence[Record]], reference: str, *, metric: str = "ndcg@20"
@@ -88,7 +98,7 @@ def dials(
             given_up = means[best] - means[centres[dial][loss]]
             rows.append(
                 {
-                    "dial": dial.replace("_", " "),
+                    "dial": DIALS.get(dial, dial),
                     "loss": display_name(loss),
                     "chosen": f"{centres[dial][loss]:g}",
                     "best here": f"{best:g}",

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dslstudy.figures.style import BLACK, BLUE, CYCLE, GREY, LIGHT_GREY, VERMILION, WIDTH, label_panels
-from dslstudy.metrics.significance import Interval, mean_interval
+from dslstudy.metrics.significance import Interval
 
 #: half the distance between the two intervals of a line
 _APART = 0.17
@@ -64,30 +64,23 @@ def _draw_interval(ax: Axes, interval: Interval, height: float, colour: str, mar
 
 
 def draw_two_scales(values: Mapping[str, NDArray[np.float64]], *, metric: str) -> Figure:
-    """Neither scale, each alone, both; and where both would be if the parts added up.
+    """Neither scale, each alone, both, and where both would be if the parts added up; a thin line for each seed.
 
     Args:
-        values: the four settings in this order -> the metric of each seed.
+        values: the four settings in this order -> the metric of each seed, the same seeds in the same order.
         metric: its name.
     """
     figure = Figure(figsize=(0.62 * WIDTH, 2.9))
     ax = figure.subplots()
-    means = [float(np.mean(of_seeds)) for of_seeds in values.values()]
-    for place, (colour, (name, of_seeds)) in enumerate(
-        zip((BLUE, *CYCLE[1:3], VERMILION), values.items(), strict=True)
-    ):
-        ax.plot(np.full(len(of_seeds), place), of_seeds, ".", color=colour, alpha=0.5)
-        if len(of_seeds) > 1:
-            mean = mean_interval(of_seeds)
-            around = [[mean.estimate - mean.low], [mean.high - mean.estimate]]
-            ax.errorbar(place, mean.estimate, yerr=around, color=colour, marker="o", label=name)
-        else:
-            ax.plot(place, of_seeds, "o", color=colour, label=name)
+    table = np.array(list(values.values()))
+    means = table.mean(axis=1)
+    ax.plot(range(len(table)), table, color=LIGHT_GREY, linewidth=1, marker=".", markeredgecolor=GREY)
+    for place, (colour, mean) in enumerate(zip((BLUE, *CYCLE[1:3], VERMILION), means, strict=True)):
+        ax.plot(place, mean, "o", color=colour, markersize=7)
     added = means[1] + means[2] - means[0]
-    ax.plot([2.7, 3.3], [added, added], color=BLACK, linestyle="--", linewidth=1.2, label="if the parts added up")
-    ax.axhline(means[0], color=LIGHT_GREY, linewidth=1, zorder=0)
+    (dashed,) = ax.plot([2.7, 3.3], [added, added], color=BLACK, linestyle="--", linewidth=1.2)
     ax.set_xticks(range(len(values)), [name.replace(" ", "\n", 1) for name in values])
-    ax.set(ylabel=metric, xlim=(-0.5, 3.6))
+    ax.set(ylabel=metric, xlim=(-0.4, 3.4))
     ax.grid(axis="x", visible=False)
-    ax.legend([ax.get_lines()[-2]], ["if the parts\nadded up"], loc="best")
+    figure.legend([dashed], ["if the parts added up"], loc="outside upper right")
     return figure

@@ -45,7 +45,7 @@ def draw_heat_map(
         marks = " ★" if value == table.max() else " ○" if value >= table.max() - noise else ""
         ax.text(column, row, f"{value:.4f}{marks}", ha="center", va="center", color="white" if value < dark else BLACK)
     place = alphas.index(centre[0]), betas.index(centre[1])
-    frame = Rectangle((place[0] - 0.48, place[1] - 0.46), 0.96, 0.92, fill=False, edgecolor="white", linewidth=2.5)
+    frame = Rectangle((place[0] - 0.48, place[1] - 0.46), 0.96, 0.92, fill=False, edgecolor=BLACK, linewidth=2)
     ax.add_patch(frame)
     ax.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
     ax.set_yticks(range(len(betas)), [f"{beta:g}" for beta in betas])
@@ -56,7 +56,7 @@ def draw_heat_map(
 
 
 def draw_dials(
-    lines: Mapping[str, Mapping[str, Mapping[float, NDArray[np.float64]]]],
+    lines: Mapping[str, Mapping[str, Mapping[float, float]]],
     *,
     centres: Mapping[str, Mapping[str, float]],
     noise: Mapping[str, float],
@@ -65,7 +65,7 @@ def draw_dials(
     """One panel for each dial, one curve for each loss that has it; the band is what seeds alone do at the centre.
 
     Args:
-        lines: dial -> loss -> value -> the metric of each seed.
+        lines: dial -> loss -> value -> the metric.
         centres: dial -> loss -> the value that was chosen, ringed.
         noise: loss -> half the height of its band.
         label: of the vertical axis.
@@ -76,13 +76,15 @@ def draw_dials(
     for ax, (dial, of_losses) in zip(axes.flat, lines.items(), strict=False):
         for loss, line in of_losses.items():
             values = sorted(line)
-            means = [float(np.mean(line[value])) for value in values]
-            colour, middle = loss_colour(loss), float(np.mean(line[centres[dial][loss]]))
+            colour, middle = loss_colour(loss), line[centres[dial][loss]]
             ax.axhspan(middle - noise[loss], middle + noise[loss], color=colour, alpha=0.1, linewidth=0)
-            for value in values:
-                if len(line[value]) > 1:
-                    ax.plot(np.full(len(line[value]), value), line[value], ".", color=colour, alpha=0.5)
-            ax.plot(values, means, loss_marker(loss) + "-", color=colour, label=display_name(loss))
+            ax.plot(
+                values,
+                [line[value] for value in values],
+                loss_marker(loss) + "-",
+                color=colour,
+                label=display_name(loss),
+            )
             ax.plot(centres[dial][loss], middle, "o", markersize=11, markerfacecolor="none", markeredgecolor=BLACK)
         title, name = _TITLES.get(dial, (dial, dial))
         _place_ticks(ax, sorted({value for line in of_losses.values() for value in line}), dial in _LOGARITHMIC)

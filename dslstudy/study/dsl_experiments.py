@@ -15,7 +15,7 @@ from dslstudy.errors import InputError
 from dslstudy.losses.dsl import READINGS
 from dslstudy.study.cells import Cell, base_of, seed_runs
 from dslstudy.study.config import RunConfig
-from dslstudy.study.protocol import SEARCH_SEED, Protocol
+from dslstudy.study.protocol import Protocol
 from dslstudy.study.spaces import OF_RUN, SPACES, STARTS
 from dslstudy.study.study import Study
 
@@ -156,7 +156,7 @@ _DIALS: dict[str, dict[str, tuple[float | int, ...]]] = {
         "gamma": (0.0, 0.2, 0.4),
         "slate_size": (5, 20, 50),
         "temperature": (0.1, 0.2, 0.5),
-        "num_negatives": (10, 50, 200),
+        "num_negatives": (10, 50, 100),
         "batch_size": (512, 1024, 2048),
         "embedding_size": (16, 32, 64),
     },
@@ -167,59 +167,54 @@ _DIALS: dict[str, dict[str, tuple[float | int, ...]]] = {
         "embedding_size": (16, 32, 64, 128),
     },
 }
-#: seeds of every setting: the search's own alone where runs are dear, so that trials are among them
-_DIAL_SEEDS = {"smoke": (SEARCH_SEED,), "quick": (SEARCH_SEED,), "paper": (SEARCH_SEED, 1, 2)}
 #: fields of a run that are turned as dials of their own, besides the hyperparameters of the losses
-_FIELDS = (*OF_RUN, "num_negatives", "batch_size", "embedding_size", "seed", "epochs")
+_FIELDS = (*OF_RUN, "num_negatives", "batch_size", "embedding_size", "seed")
 
 
 @dataclass(frozen=True)
 class Dials:
-    """Settings around a centre.
+    """Settings around a centre, a run each.
 
     Attributes:
-        grid: (alpha, beta) -> runs of DSL, one for each seed.
-        lines: dial -> loss -> value -> runs; SL only where it has the dial.
+        grid: (alpha, beta) -> a run of DSL.
+        lines: dial -> loss -> value -> a run; SL only where it has the dial.
     """
 
-    grid: Mapping[tuple[float, float], tuple[RunConfig, ...]]
-    lines: Mapping[str, Mapping[str, Mapping[float, tuple[RunConfig, ...]]]]
+    grid: Mapping[tuple[float, float], RunConfig]
+    lines: Mapping[str, Mapping[str, Mapping[float, RunConfig]]]
 
     @property
     def runs(self) -> list[RunConfig]:
         """All of them, each once."""
-        of_lines = [runs for of_loss in self.lines.values() for line in of_loss.values() for runs in line.values()]
-        return list({run.key: run for runs in [*self.grid.values(), *of_lines] for run in runs}.values())
+        of_lines = [run for of_loss in self.lines.values() for line in of_loss.values() for run in line.values()]
+        return list({run.key: run for run in [*self.grid.values(), *of_lines]}.values())
 
 
 def sensitivity(chosen: Chosen, protocol: Protocol) -> Dials:
     """Chapter *Sensitivity*: one dial at a time, alpha and beta together; the centre is one run for all dials.
 
-    Runs are as long as the trials of a search and have its seed, so that trials serve here too. One seed at profiles
-    ``smoke`` and ``quick`` (about 30 runs), three at ``paper``.
+    Runs are as long as those of the tables and have their first seed, so that the tables' runs and arms of the ablation
+    serve here too: 33 runs at profile ``quick``, 44 at ``paper``.
 
     Args:
         chosen: the settings in the centre.
         protocol: of the profile.
     """
-    epochs = protocol.trial_epochs or protocol.run["epochs"]
-    centres = {"dsl": _changed(chosen.dsl, epochs=epochs), "softmax": _changed(chosen.softmax, epochs=epochs)}
-    seeds = _DIAL_SEEDS[protocol.name]
-
-    def with_seeds(run: RunConfig) -> tuple[RunConfig, ...]:
-        return tuple(_changed(run, seed=seed) for seed in seeds)
-
-    dsl = centres["dsl"]
+    dsl = chosen.dsl
     alphas, betas = (sorted({*_GRID[protocol.name][name], dsl.loss_parameters[name]}) for name in ("alpha", "beta"))
-    grid = {(alpha, beta): with_seeds(_changed(dsl, alpha=alpha, beta=beta)) for alpha in alphas for beta in betas}
-    lines: dict[str, dict[str, dict[float, tuple[RunConfig, ...]]]] = {}
+    grid = {(alpha, beta): _changed(dsl, alpha=alpha, beta=beta) for alpha in alphas for beta in betas}
+    lines: dict[str, dict[str, dict[float, RunConfig]]] = {}
     for dial, values in _DIALS[protocol.name].items():
-        having = {loss: run for loss, run in centres.items() if _value(run, dial) is not None}
+        having = {run.loss: run for run in (dsl, chosen.softmax) if _value(run, dial) is not None}
         shown = sorted({*values, *(_value(run, dial) for run in having.values())})
-        lines[dial] = {
-            loss: {value: with_seeds(_changed(run, **{dial: value})) for value in shown} for loss, run in having.items()
-        }
+        lines[dial] = {loss: {value: _changed(run, **{dial: value}) for value in shown} for loss, run in having.items()}
     return Dials(grid, lines)
+
+
+def centres_of(chosen: Chosen, dials: Dials) -> dict[str, dict[str, float]]:
+    """Dial -> loss -> the value in the centre."""
+    runs = {run.loss: run for run in (chosen.dsl, chosen.softmax)}
+    return {dial: {loss: _value(runs[loss], dial) for loss in of} for dial, of in dials.lines.items()}
 
 
 def signs_of_alpha(chosen: Chosen, protocol: Protocol) -> dict[float, tuple[RunConfig, ...]]:

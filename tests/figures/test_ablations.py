@@ -51,5 +51,6 @@ def test_two_scales_show_the_seeds_and_the_sum_of_the_parts():
     assert {(place, value) for place, of in enumerate(values.values()) for value in of} <= dots
     (dashed,) = [line for line in ax.lines if line.get_linestyle() == "--"]
     assert dashed.get_ydata() == pytest.approx([0.25 + 0.35 - 0.15] * 2)
-    assert len(ax.containers) == 4
+    means = [line.get_xydata()[0] for line in ax.lines if line.get_marker() == "o"]
+    assert [tuple(mean) for mean in means] == [(n, pytest.approx(v)) for n, v in enumerate((0.15, 0.25, 0.35, 0.55))]
     render(draw_two_scales({name: of[:1] for name, of in values.items()}, metric="NDCG@20"))
