@@ -72,6 +72,7 @@ def draw_by_group(
             _line(left, label, values, names)
         if log:
             left.set_yscale("log", nonpositive="mask")
+            left.minorticks_off()
         left.set(ylabel=ylabel, title=name)
         _differences(right, differences, p_values[name])
         right.set_title(f"{difference}, {name}")
@@ -105,7 +106,8 @@ def draw_exposure(
             _line(ax, label, values, names)
         ax.set_yscale("log", nonpositive="mask")
         ax.set_ylim(bottom=_LEAST_SHARE)
-        ax.set(xlabel="popularity decile in train (1 = head)", title=name)
+        ax.minorticks_off()
+        ax.set(xlabel="popularity decile in train, head first", title=name)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axes[0].set_ylabel("share of the places")
@@ -128,7 +130,12 @@ def _legend(figure: Figure, axes: Iterable[Axes]) -> None:
     for ax in axes:
         for handle, name in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(name, handle)
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), _COLUMNS))
+    figure.legend(
+        found.values(),
+        found.keys(),
+        loc="outside lower center",
+        ncols=len(found) if len(found) <= _COLUMNS else -(-len(found) // 2),
+    )
 
 
 def _differences(ax: Axes, intervals: Sequence[Interval], p_values: Sequence[float]) -> None:
