@@ -20,14 +20,6 @@ def test_agrees_with_explicit_loops(temperature, strength, seed):
     torch.testing.assert_close(losses, wanted, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize("temperature", [1e-3, 0.2, torch.tensor([0.05, 0.2, 1.0])])
-def test_without_strength_it_is_the_softmax_loss_to_the_bit(dtype, temperature):
-    positive, negatives, _, mask = random_scores(3, 6, 5, dtype=dtype)
-    losses = loss_reweighting_loss(positive, negatives, temperature=temperature, strength=0, mask=mask)
-    assert torch.equal(losses, softmax_loss(positive, negatives, temperature=temperature, mask=mask))
-
-
 @pytest.mark.parametrize("strength", [-0.4, 0.4])
 def test_weights_are_constants_of_mean_one_that_follow_the_loss(strength):
     positive, negatives, _, mask = random_scores(30, 9)
