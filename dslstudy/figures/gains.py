@@ -75,7 +75,7 @@ def draw_by_group(
             left.minorticks_off()
         left.set(ylabel=ylabel, title=name)
         _differences(right, differences, p_values[name])
-        right.set_title(f"{difference}, {name}")
+        right.set_title(difference)
     for ax in axes[-1]:
         ax.set_xlabel(xlabel)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
