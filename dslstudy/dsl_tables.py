@@ -64,13 +64,13 @@ def arms(
         row = {
             "arm": label,
             "change": changes.get(label, "–"),
-            f"validation {name}": float(np.mean([r.validation[metric] for r in of_seeds])) if of_seeds else None,
+            "validation": float(np.mean([r.validation[metric] for r in of_seeds])) if of_seeds else None,
             f"test {name}": plus_minus([r.test[metric] for r in of_seeds]) if of_seeds else NOT_RUN,
         }
         for reference, found in against.items():
             each = found.get(label)
-            row[f"against {reference}"] = "–" if each is None else between(each.relative, percent=True)
-            row[f"verdict, {reference}"] = "–" if each is None else each.verdict
+            words = "–" if each is None else f"{between(each.relative, percent=True)}: {each.verdict} it"
+            row[f"against {reference}"] = words
         rows.append(row | {"records": list(of_seeds) or "–"})
     return Sortable(rows)
 

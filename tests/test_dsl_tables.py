@@ -30,13 +30,12 @@ def test_arms_name_their_records_and_say_what_was_not_run():
     records = {"full DSL": [record(0.3, 0.2), record(0.5, 0.4)], "no kappa": []}
     worse = Comparison(Interval(-0.1, -0.2, -0.05), Interval(-0.25, -0.5, -0.1), 0.001, "worse than")
     rows = dsl_tables.arms(records, {"no kappa": "α = 0"}, {"SL": {"full DSL": worse}, "DSL": {}}).rows
-    assert rows[0]["validation NDCG@20"] == pytest.approx(0.3)
+    assert rows[0]["validation"] == pytest.approx(0.3)
     assert rows[0]["test NDCG@20"].startswith("0.4000 ± ")
-    assert rows[0]["against SL"] == "-25.0 % [-50.0, -10.0]"
-    assert rows[0]["verdict, SL"] == "worse than"
+    assert rows[0]["against SL"] == "-25.0 % [-50.0, -10.0]: worse than it"
     assert rows[0]["records"] == records["full DSL"]
     assert (rows[1]["change"], rows[1]["test NDCG@20"], rows[1]["records"]) == ("α = 0", "not yet run", "–")
-    assert rows[1]["validation NDCG@20"] is None
+    assert rows[1]["validation"] is None
     assert {row["against DSL"] for row in rows} == {"–"}
 
 

@@ -13,7 +13,7 @@ from dslstudy.names import display_name
 
 _COLUMNS = 3
 _TITLES = {
-    "gamma": ("Temperature scale", "γ"),
+    "gamma": ("Competition", "strength γ"),
     "slate_size": ("Slate", "slate size m"),
     "temperature": ("Temperature", "temperature τ"),
     "num_negatives": ("Negatives", "negatives N"),

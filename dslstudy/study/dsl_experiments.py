@@ -117,7 +117,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
             "SL at τ, the mean of τ_i",
             _of_loss(dsl, "softmax", temperature=temperature),
         ),
-        "neither, as sharp on average": (
+        "neither scale (as sharp)": (
             TEMPERATURES,
             "SL at τ exp(-γ²), where 1/τ is the mean of 1/τ_i",
             _of_loss(dsl, "softmax", temperature=sharp),

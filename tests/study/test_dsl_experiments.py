@@ -78,7 +78,7 @@ def test_at_paper_every_reading_is_an_arm():
 @given(gamma=st.floats(0.05, 0.5), temperature=st.floats(0.05, 1.0))
 def test_as_sharp_on_average_is_the_harmonic_mean_of_the_temperatures(gamma, temperature):
     chosen, protocol = chosen_at("smoke", gamma=gamma, temperature=temperature)
-    run = ablation(chosen, protocol)["neither, as sharp on average"].runs[0]
+    run = ablation(chosen, protocol)["neither scale (as sharp)"].runs[0]
     z = torch.randn(400_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     taus = temperature * (gamma * z).exp() / (gamma * z).exp().mean()
     assert taus.mean().item() == pytest.approx(temperature)
