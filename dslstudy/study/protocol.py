@@ -13,9 +13,11 @@ from dslstudy.engine.config import require_one_of
 from dslstudy.models import BACKBONES
 from dslstudy.study.config import RunConfig
 from dslstudy.study.profiles import PROFILES
-from dslstudy.study.ranking_claims import IID, SHIFTED
 from dslstudy.study.spaces import SPACES, Space
 
+#: the data sets of the papers' tables
+IID = ("amazon2014-health", "amazon2014-electronic", "amazon2014-cd", "gowalla")
+SHIFTED = ("amazon2014-electronic-popularity", "amazon2014-cd-popularity", "gowalla-popularity")
 #: the seed of every trial; the seeds of the tables begin behind it
 SEARCH_SEED = 0
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from dslstudy.data.published import NAMES_IN_PRINT, PRINTED_AS, published, published_ranking, published_value
 from dslstudy.metrics.significance import Interval, mean_interval
+from dslstudy.study.cells import Cell, state_of
 from dslstudy.study.claims import FEWEST, Claim, Evidence
+from dslstudy.study.protocol import IID, SHIFTED, protocol_of
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study
 
@@ -18,16 +20,14 @@ LOSSES = ("softmax", "dsl")
 BACKBONES = ("mf", "lightgcn", "xsimgcl")
 #: size of a vector in the published tables
 EMBEDDING_SIZE = 64
-IID = ("amazon2014-health", "amazon2014-electronic", "amazon2014-cd", "gowalla")
-SHIFTED = ("amazon2014-electronic-popularity", "amazon2014-cd-popularity", "gowalla-popularity")
 
 
 def dsl_claims() -> list[Claim]:
     """The claims of the DSL paper's abstract."""
     rows = published("dsl_claims")
     iid, shifted, large = (rows.iloc[place] for place in range(3))
-    command = "dslstudy run --dataset amazon2014-health --loss dsl"
-    shifted_command = "dslstudy run --dataset amazon2014-electronic-popularity --loss dsl"
+    command = "dslstudy study --profile paper --only iid"
+    shifted_command = "dslstudy study --profile paper --only popularity-shift"
 
     def claim(row: Any, notebook: str, measure: Callable[[Study], Evidence | None], run: str, rule: str) -> Claim:
         value = float(row["value"])
@@ -72,10 +72,15 @@ def baseline_claims() -> list[Claim]:
                         notebook="from-bpr-to-softmax" if dataset == "amazon2014-health" else "iid-results",
                         rule="value",
                         measure=_of_cell(dataset, backbone, loss),
-                        command=f"dslstudy run --dataset {dataset} --backbone {backbone} --loss {loss}",
+                        command=f"dslstudy study --profile paper --only {_table_of(dataset)} --dataset {dataset}"
+                        f" --backbone {backbone} --loss {loss}",
                     )
                 )
     return found
+
+
+def _table_of(dataset: str) -> str:
+    return "popularity-shift" if dataset in SHIFTED else "iid"
 
 
 def _source(dataset: str, loss: str, backbone: str) -> str:
@@ -84,15 +89,21 @@ def _source(dataset: str, loss: str, backbone: str) -> str:
 
 
 def tuned(study: Study, dataset: str, backbone: str, loss: str, *, seeds: int = FEWEST) -> list[Record]:
-    """The runs of the configuration that does best on validation, by seed; empty if none has enough seeds.
+    """The seeds of a cell of the study at profile ``paper``; while it is not complete, of the best setting there is.
 
     Args:
         study: whose stores are read.
         dataset: of the registry, on its published split.
         backbone: of the runs.
         loss: of the runs.
-        seeds: fewest seeds that count.
+        seeds: fewest seeds that count where the cell is not complete.
+
+    Returns:
+        By seed; empty if no setting has enough.
     """
+    cell = state_of(study, Cell(protocol=protocol_of("paper"), dataset=dataset, backbone=backbone, loss=loss))
+    if None not in cell.seeds:
+        return cell.found
     groups: dict[str, list[Record]] = {}
     for record in study.records(dataset):
         config = record.config

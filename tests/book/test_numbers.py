@@ -16,7 +16,8 @@ from dslstudy.book.execute import Executor
 from dslstudy.book.layout import BookError, Layout
 from dslstudy.book.pipeline import check_numbers, make_book
 from dslstudy.data.published import published_values
-from dslstudy.study.ranking_claims import IID, SHIFTED, dsl_claims
+from dslstudy.study.protocol import IID, SHIFTED
+from dslstudy.study.ranking_claims import dsl_claims
 from dslstudy.study.spaces import SPACES
 from dslstudy.study.store import read_arrays, write_arrays
 

@@ -16,8 +16,7 @@ from dslstudy.models import BASELINES
 from dslstudy.study import PROFILES, RunConfig, open_study
 from dslstudy.study.cells import MATCHED, base_of, cells_of, complete, search_of, seed_runs, share_of, state_of
 from dslstudy.study.matched import kept, measure_temperature
-from dslstudy.study.protocol import PROTOCOLS, SEARCH_SEED, protocol_of
-from dslstudy.study.ranking_claims import SHIFTED
+from dslstudy.study.protocol import PROTOCOLS, SEARCH_SEED, SHIFTED, protocol_of
 from dslstudy.study.spaces import SPACES, STARTS, space_of
 from dslstudy.study.study import Study, split_of
 

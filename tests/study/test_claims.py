@@ -11,13 +11,16 @@ from hypothesis import strategies as st
 from dslstudy import tables
 from dslstudy.cli import cli
 from dslstudy.commands.run import parse_settings
+from dslstudy.commands.study import COMMAND as STUDY
 from dslstudy.data.published import published_value
 from dslstudy.metrics.significance import Interval, mean_interval
 from dslstudy.study import PROFILES, Record, RunConfig, RunStore, open_study, with_click_settings
+from dslstudy.study.cells import Cell, cells_of
 from dslstudy.study.claims import NOT, NOT_ATTEMPTED, PARTLY, REPRODUCED, verdict
 from dslstudy.study.click_claims import command_of
 from dslstudy.study.click_experiments import headline, public, world
 from dslstudy.study.ledger import claims, ledger
+from dslstudy.study.protocol import protocol_of
 from dslstudy.study.provenance import code_fingerprint
 from dslstudy.study.ranking_claims import tuned
 
@@ -90,7 +93,7 @@ def test_without_runs_nothing_is_attempted(study):
     assert {row.verdict for row in rows} == {NOT_ATTEMPTED}
     assert {row.claim.paper for row in rows} >= {"DSL", "C2AL"}
     assert len({row.claim.statement for row in rows}) == len(rows)
-    assert all(row.claim.source and row.claim.command.startswith("dslstudy run ") for row in rows)
+    assert all(row.claim.source and row.claim.command.startswith(("dslstudy run ", "dslstudy study ")) for row in rows)
 
 
 def test_a_published_value_is_compared_with_the_runs_that_validation_chose(study):
@@ -170,6 +173,30 @@ def test_the_command_of_a_click_run_makes_that_run():
         settings = parse_settings(tuple(value.strip("'") for name, value in options if name == "set"))
         values = {"dataset": given["dataset"], "method": given["method"], "seed": int(given["seed"])}
         assert with_click_settings(values, settings | {"split_seed": config.split_seed}).key == config.key
+
+
+def test_the_commands_of_the_study_make_cells_of_its_tables():
+    of_study = {claim.command for claim in claims() if claim.command.startswith("dslstudy study ")}
+    assert len(of_study) > 10
+    for command in of_study:
+        words = command.split()[2:]
+        parsed = STUDY.make_context("study", words).params
+        cells = cells_of(
+            protocol_of(parsed["profile"]),
+            parsed["table"],
+            datasets=parsed["datasets"],
+            backbones=parsed["backbones"],
+            losses=parsed["losses"],
+        )
+        assert len(cells) == 1 or "--dataset" not in words
+
+
+def test_a_complete_cell_of_the_study_goes_before_other_runs(tmp_path, monkeypatch):
+    """Of the committed records: seeds that no search has seen, although others of the same setting are there."""
+    monkeypatch.delenv("DSLSTUDY_RESULTS", raising=False)
+    study = open_study("paper", store=tmp_path / "empty", progress=False)
+    cell = Cell(protocol=protocol_of("paper"), dataset=HEALTH, backbone="mf", loss="softmax")
+    assert [record.config.seed for record in tuned(study, HEALTH, "mf", "softmax")] == list(cell.protocol.seeds)
 
 
 def test_the_command_prints_the_ledger(study, tmp_path):
