@@ -32,6 +32,7 @@ _NO_PROSE = (
     r"(?m)^\([\w-]+\)=$",
     r"(?m)^\s*\d+\. ",
     r"\b95 %",
+    r"[α-ω]\s*[<=>]\s*[+-]?\d+(\.\d+)?",
     r"\b(19|20)\d\d\b",
 )
 # digits that are not part of a name such as NDCG@20 or MovieLens-100K
@@ -92,14 +93,22 @@ def _in_code(cell: nbformat.NotebookNode, known: set[str]) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield from _in_prose(node.value)
-        if isinstance(node, ast.Constant) and isinstance(node.value, float) and not _is_convention(node.value):
-            yield f"a number typed into code: {node.value}"
     for statement in tree.body:
+        yield from _typed(statement, known)
         here = known | _of_loops(statement, known)
         for shown in _shown(statement, last=statement is tree.body[-1]):
             if not _follows(shown, here):
                 yield f"not computed from anything of the package: {ast.unparse(shown)[:60]}"
         _learn(statement, known)
+
+
+def _typed(statement: ast.stmt, known: set[str]) -> Iterator[str]:
+    """Fractions mixed with what came from the package; by themselves they cannot be shown, and asserts show nothing."""
+    if isinstance(statement, ast.Assert) or not _read(statement) & known:
+        return
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Constant) and isinstance(node.value, float) and not _is_convention(node.value):
+            yield f"a number typed into code: {node.value}"
 
 
 def _is_convention(value: float) -> bool:

@@ -51,6 +51,7 @@ def test_numbers_in_prose_are_found(text):
         "$\\tau = 0.2$ and\n\n$$\\alpha = 0.3$$ (eq-1)",
         "`--share 1/2` {cite}`slatk2025` in 2025\n\n```console\n$ dslstudy run --seed 3\n```",
         "1. first\n2. second",
+        "without weights (α = β = 0), and for γ < 0.2",
     ],
 )
 def test_names_formulas_code_and_lists_are_no_results(text):
@@ -64,6 +65,7 @@ def test_names_formulas_code_and_lists_are_no_results(text):
         'say(f"{study} gains 6.2 %")',
         'say(f"gains {6.2:.1f} %")',
         'gain = 6\nsay(f"gains {gain} %")',
+        'gain = 0.0012 * len(study.records(1))\nsay(f"gains {gain} %")',
         'gain = 0.0012\nsay(f"{study} gains {gain} %")',
         "import pandas as pd\npd.DataFrame({'gain': [6, 7]})",
         "rows = []\nrows.append(6)\nrows",
@@ -83,6 +85,7 @@ def test_typed_numbers_are_found_in_code(cell):
         "say(f\"{chr(10).join(f'{x:.2f}' for x in study.records(1))}\")",
         "import numpy as np\nlow, high = np.quantile(study.records('cd'), [0.025, 0.975])\nsay(f'{low} to {high}')",
         "def best(of):\n    return max(of)\n\n\nsay(f'{best(study.records(1))}')",
+        "scale = 0.3\nassert scale * len(study.records(1)) < 0.7",
         "good = bool(study)\nsay(f\"{'better' if good else 'worse'}\")",
     ],
 )
