@@ -112,9 +112,9 @@ def _typed(statement: ast.stmt, known: set[str]) -> Iterator[str]:
 
 
 def _is_convention(value: float) -> bool:
-    if value == int(value) or value in LEVELS:
-        return True
-    return bool(re.fullmatch(r"1e-?\d+", f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")) and value < 0.01)
+    """Levels, whole numbers, and tolerances: small powers of ten."""
+    small_power = value < 0.01 and f"{value:.15e}".startswith("1.000000000000000e")
+    return value == int(value) or value in LEVELS or small_power
 
 
 def _shown(statement: ast.stmt, *, last: bool) -> Iterator[ast.expr]:

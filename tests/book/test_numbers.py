@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from math import exp
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,7 @@ from dslstudy.book.chapters import read_chapters, read_notebook, settings
 from dslstudy.book.execute import Executor
 from dslstudy.book.layout import BookError, Layout
 from dslstudy.book.pipeline import check_numbers, make_book
-from dslstudy.data.published import published_values
-from dslstudy.study.protocol import IID, SHIFTED
+from dslstudy.data.published import published
 from dslstudy.study.ranking_claims import dsl_claims
 from dslstudy.study.spaces import SPACES
 from dslstudy.study.store import read_arrays, write_arrays
@@ -171,7 +171,10 @@ def test_with_other_records_every_number_is_another(executed, name):
     before, after = (shown(read_notebook(copies[name])) for copies in (first, second))
     assert sum(map(len, before.values())) > 20
     for cell, values in before.items():
-        stayed = {value for value in values if value in after[cell]}
+        alike = len(values) == len(after[cell])
+        stayed = (
+            {a for a, b in zip(values, after[cell], strict=True) if a == b} if alike else {*values} & {*after[cell]}
+        )
         assert stayed <= known, f"cell {cell} shows numbers that no record changes: {sorted(stayed - known)}"
 
 
@@ -179,8 +182,10 @@ def allowed(folder):
     """Numbers that are no results: of search spaces, protocols, levels and publications, as they may be printed."""
     values = {study_tables.LEVEL, 0.001}
     values |= {value for space in SPACES.values() for of_setting in space.values() for value in of_setting}
-    for dataset in IID + SHIFTED:
-        values |= {value for of_loss in published_values(dataset, SPACES).values() for value in of_loss.values()}
+    values |= {value for value in published("ranking")[["recall@20", "ndcg@20"]].to_numpy().ravel() if value == value}
+    # temperatures that are as sharp on average; after how many trials one of so many good ones comes
+    values |= {t * exp(-(g**2)) for t in SPACES["dsl"]["temperature"] for g in SPACES["dsl"]["gamma"]}
+    values |= {(n + 1) / (good + 1) for n in range(1, 21) for good in range(n + 1)}
     values |= {claim.reported for claim in dsl_claims() if claim.reported is not None}
     for path in folder.rglob("*.matched"):  # measured on models
         values |= set(json.loads(path.read_text()).values())
@@ -191,9 +196,9 @@ def allowed(folder):
 
 
 def change_records(folder):
-    """Multiply the test metrics of each ranking record by a number of its own, validation by one for all.
+    """Multiply the test metrics of each ranking record by a number of its own, and bend validation for all alike.
 
-    One for all, so that every search chooses as before and nothing is trained anew.
+    For all alike, so that every search chooses as before and nothing is trained anew.
     """
     for path in sorted(folder.rglob("*/[0-9a-f]*.json")):
         record = json.loads(path.read_text())
@@ -202,9 +207,9 @@ def change_records(folder):
         rng = np.random.default_rng(int(record["key"], 16))
         factors = {name: rng.uniform(0.3, 0.7) for name in record["test"]}
         record["test"] = {name: value * factors[name] for name, value in record["test"].items()}
-        record["validation"] = {name: value * 0.37 for name, value in record["validation"].items()}
+        record["validation"] = {name: 0.37 * value**1.3 for name, value in record["validation"].items()}
         for epoch in record["history"]:
-            epoch["validation"] *= 0.37
+            epoch["validation"] = 0.37 * epoch["validation"] ** 1.3
         path.write_text(json.dumps(record))
         users, *values = read_arrays(path.with_suffix(".npz"), ["users", *factors], mend="")
         changed = {name: of_user * factors[name] for name, of_user in zip(factors, values, strict=True)}
