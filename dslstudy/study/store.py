@@ -219,7 +219,7 @@ def read_arrays(path: Path, names: Sequence[str], *, mend: str) -> list[np.ndarr
         with np.load(path) as arrays:
             for name in names:
                 if name not in arrays:
-                    raise InputError(f"{path.name} keeps {', '.join(arrays)}, not {name!r}")
+                    raise InputError(f"{path.name} keeps {', '.join(arrays)}, not {name!r}; if it should, {mend}")
             return [arrays[name] for name in names]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, InputError):
