@@ -253,21 +253,22 @@ def shown(lines: Sequence[Served], *, groups: "NDArray[np.int64]", head: int) ->
         groups: (I,) popularity group of each item, 0 the most popular.
         head: groups that do not belong to the tail.
     """
-    return Sortable(
-        [
+    rows = []
+    for each in lines:
+        parts = each.parts(groups)
+        rows.append(
             {
                 "line": cell_label(each.label),
-                "NDCG@20": float(each.parts(groups).sum(axis=1).mean()),
-                "of it in the tail": float(each.parts(groups)[:, head:].sum(axis=1).mean()),
+                "NDCG@20": float(parts.sum(axis=1).mean()),
+                "of it in the tail": float(parts[:, head:].sum(axis=1).mean()),
                 "coverage@20": f"{each.coverage:.1%}",
                 "Gini": f"{each.gini:.3f}",
                 "average popularity": f"{each.popularity.mean():.1f}",
                 "tail's share of the places": f"{each.exposure(groups)[head:].sum():.1%}",
                 "records": list(each.records),
             }
-            for each in lines
-        ]
-    )
+        )
+    return Sortable(rows)
 
 
 def keeps(fall: "Fall") -> str:

@@ -210,6 +210,12 @@ def base_of(cell: Cell, *, trial: bool = False) -> RunConfig:
     return cell.protocol.base_run(cell.dataset, cell.backbone, loss, split=cell.split, trial=trial)
 
 
+def start_runs(cell: Cell) -> list[RunConfig]:
+    """The table's runs at the point where a cell's search starts: what is trained while nothing better is known."""
+    start = Search(base=base_of(cell)).run_of(STARTS[cell.loss])
+    return [_with(start, seed=seed) for seed in _seeds(cell)]
+
+
 def search_of(study: Study, cell: Cell) -> Search | None:
     """The search of a cell; ``None`` for cells without one, and while the one it starts from is not over."""
     if not cell.budget:

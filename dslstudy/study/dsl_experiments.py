@@ -13,10 +13,10 @@ from scipy.special import stdtrit
 
 from dslstudy.errors import InputError
 from dslstudy.losses.dsl import READINGS
-from dslstudy.study.cells import Cell, base_of, seed_runs
+from dslstudy.study.cells import Cell, seed_runs, start_runs
 from dslstudy.study.config import RunConfig
 from dslstudy.study.protocol import Protocol
-from dslstudy.study.spaces import OF_RUN, SPACES, STARTS
+from dslstudy.study.spaces import OF_RUN, SPACES
 from dslstudy.study.study import Study
 
 #: groups of arms, in the order in which they are shown
@@ -79,8 +79,8 @@ def chosen_settings(study: Study, protocol: Protocol, dataset: str, *, split: st
     found = [seed_runs(study, cell) for cell in cells]
     if all(found):
         return Chosen(found[0][0], found[1][0], True)
-    starts = [_changed(base_of(cell), seed=protocol.seeds[0], **STARTS[cell.loss]) for cell in cells]
-    return Chosen(starts[0], starts[1], False)
+    dsl, softmax = (start_runs(cell)[0] for cell in cells)
+    return Chosen(dsl, softmax, False)
 
 
 def seeds_of(run: RunConfig, protocol: Protocol) -> tuple[RunConfig, ...]:

@@ -17,11 +17,10 @@ from dslstudy.engine.false_negatives import with_false_negatives
 from dslstudy.engine.sampler import Positives
 from dslstudy.errors import InputError
 from dslstudy.metrics.significance import Interval, holm, paired_bootstrap
-from dslstudy.study.cells import Cell, base_of, seed_runs
+from dslstudy.study.cells import Cell, seed_runs, start_runs
 from dslstudy.study.config import HIDDEN_FRACTION, RunConfig
 from dslstudy.study.inside import Sample, among, draw_sample, inferred, scores_of
 from dslstudy.study.protocol import Protocol
-from dslstudy.study.spaces import OF_RUN, STARTS
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study, TrainedModel, hidden_of
 
@@ -67,12 +66,7 @@ def setting_of(study: Study, protocol: Protocol, loss: str) -> Setting:
     """
     cell = Cell(protocol=protocol, dataset=protocol.tables["iid"][0], backbone="mf", loss=loss)
     found = seed_runs(study, cell) if loss in protocol.losses else []
-    if found:
-        return Setting(found, tuned=True)
-    values, start = base_of(cell).to_dict(), dict(STARTS[loss])
-    values |= {name: start.pop(name) for name in OF_RUN}
-    values["loss_parameters"] |= start
-    return Setting([RunConfig.from_dict(values | {"seed": seed}) for seed in protocol.seeds], tuned=False)
+    return Setting(found or start_runs(cell), tuned=bool(found))
 
 
 def noise_settings(study: Study, protocol: Protocol) -> tuple[dict[str, Setting], list[str]]:
