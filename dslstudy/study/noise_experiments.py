@@ -16,7 +16,7 @@ from dslstudy import dro
 from dslstudy.engine.false_negatives import with_false_negatives
 from dslstudy.engine.sampler import Positives
 from dslstudy.errors import InputError
-from dslstudy.metrics.significance import Interval, holm, paired_bootstrap
+from dslstudy.metrics.significance import Interval, holm, paired_bootstrap, percentile_interval
 from dslstudy.study.cells import Cell, seed_runs, start_runs
 from dslstudy.study.config import HIDDEN_FRACTION, RunConfig
 from dslstudy.study.inside import Sample, among, draw_sample, inferred, scores_of
@@ -284,8 +284,4 @@ def difference_of_changes(
     def difference(of: NDArray[np.float64]) -> NDArray[np.float64]:
         return of[1] / of[0] - of[3] / of[2]
 
-    drawn, estimate = difference(means), float(difference(stacked.mean(axis=1)))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    # the data themselves count as one resample, as in paired_bootstrap
-    beyond = (min((drawn <= 0).sum(), (drawn >= 0).sum()) + 1) / (samples + 1)
-    return Interval(estimate, float(low), float(high), float(min(1.0, 2 * beyond)))
+    return percentile_interval(float(difference(stacked.mean(axis=1))), difference(means))
