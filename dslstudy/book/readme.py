@@ -1,21 +1,22 @@
 """The README's figure and table, made from the committed records: ``python -m dslstudy.book.readme``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 
 from dslstudy import tables
-from dslstudy.data.published import published_values
+from dslstudy.data.published import published_value, published_values
 from dslstudy.errors import InputError
-from dslstudy.figures.ranking import draw_beside_published
+from dslstudy.figures.search import draw_cells
 from dslstudy.figures.style import apply_style
-from dslstudy.study import experiments, open_study
-
-if TYPE_CHECKING:
-    import pandas as pd
+from dslstudy.names import display_name, metric_name
+from dslstudy.study import open_study
+from dslstudy.study.cells import State, cells_of, state_of
+from dslstudy.study.protocol import protocol_of
+from dslstudy.study_tables import cell_label, compare
 
 DATASET = "amazon2014-health"
+METRIC = "ndcg@20"
 ROOT = Path(__file__).parents[2]
 FIGURE = "book/_static/health.svg"
 BEGIN, END = "<!-- results: written by python -m dslstudy.book.readme -->", "<!-- /results -->"
@@ -32,11 +33,16 @@ def main(root: Path = ROOT) -> None:
     """
     readme = root / "README.md"
     readme.write_text(with_results(readme.read_text(encoding="utf-8")), encoding="utf-8")
-    runs = _records()
-    ours = {metric: tables.found_values(runs, metric) for metric in tables.METRICS}
+    complete = {state.cell.label: state for state in _states() if state.done and state.cell.backbone in ("ease", "mf")}
+    ours = {m: tables.found_values({label: s.found for label, s in complete.items()}, m) for m in tables.METRICS}
     apply_style()
     with mpl.rc_context({"svg.hashsalt": "dslstudy", "savefig.facecolor": "white"}):  # the same bytes every time
-        draw_beside_published(ours, published_values(DATASET, runs)).savefig(root / FIGURE, metadata={"Date": None})
+        figure = draw_cells(
+            ours,
+            published=published_values(DATASET, complete),
+            names={label: cell_label(label) for label in complete},
+        )
+        figure.savefig(root / FIGURE, metadata={"Date": None})
 
 
 def with_results(text: str) -> str:
@@ -45,22 +51,45 @@ def with_results(text: str) -> str:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise InputError(f"README.md must hold the marks {BEGIN} and {END}")
-    frame = tables.beside_published(_records(), DATASET).drop(columns="state")
-    frame = frame.rename_axis(["loss", "metric"]).reset_index()
-    figure = f"![Our runs beside the published values on Amazon Health]({FIGURE})"
-    return f"{before}{BEGIN}\n\n{figure}\n\n{markdown(frame)}\n\n{END}{after}"
+    states = _states()
+    complete = [state for state in states if state.done]
+    figure = f"![Our runs beside the published values on Amazon Health, matrix factorization]({FIGURE})"
+    count = f"Of the {len(states)} lines of this data set {len(complete)} are complete; only these are shown."
+    return f"{before}{BEGIN}\n\n{figure}\n\n{_table(complete)}\n\n{count}\n\n{END}{after}"
 
 
-def markdown(frame: "pd.DataFrame") -> str:
-    """A frame as a Markdown table."""
-    lines = [list(frame.columns), ["---"] * frame.shape[1], *frame.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _records() -> dict[str, list]:
+def _states() -> list[State]:
+    """All lines of the table of one data set."""
     study = open_study("paper", progress=False)
-    reference = experiments.health_reference_runs()
-    return {loss: [study.committed.get(config) for config in configs] for loss, configs in reference.items()}
+    return [state_of(study, cell) for cell in cells_of(protocol_of("paper"), datasets=[DATASET])]
+
+
+def _backbone(state: State) -> str:
+    """The backbone of a line; what needs none stands with matrix factorization, as in the book."""
+    return "mf" if state.cell.is_baseline else state.cell.backbone
+
+
+def _table(states: list[State]) -> str:
+    """One line of Markdown for each cell, beside the tuned softmax loss of its backbone."""
+    heads = ["backbone", "loss"]
+    for metric in tables.METRICS:
+        heads += [metric_name(metric), "published"]
+    lines = [[*heads, f"{metric_name(METRIC)} beside tuned SL"]]
+    lines.append(["---"] * len(lines[0]))
+    for backbone in dict.fromkeys(map(_backbone, states)):
+        group = [state for state in states if _backbone(state) == backbone]
+        against = compare({state.cell.label: state.found for state in group}, metric=METRIC)
+        for state in group:
+            label = state.cell.label
+            line = ["–" if state.cell.is_baseline else display_name(backbone), cell_label(label)]
+            for metric in tables.METRICS:
+                printed = published_value(DATASET, label, metric, backbone=backbone)
+                line.append(tables.plus_minus([record.test[metric] for record in state.found]))
+                line.append("–" if printed is None else f"{printed:.4f}")
+            found = against.get(label)
+            line.append("–" if found is None else f"{tables.between(found.relative, percent=True)}, {found.verdict} SL")
+            lines.append(line)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 if __name__ == "__main__":
