@@ -133,7 +133,7 @@ FRACTION = re.compile(r"(?<![\w@./-])[+-]?\d+\.\d+(?![\w.-])")
 
 
 def test_all_chapters_of_the_study_promise_it():
-    assert {chapter.name for chapter in CHAPTERS} == STUDY
+    assert {chapter.name for chapter in CHAPTERS} >= STUDY | {"intro"}
 
 
 @pytest.fixture(scope="module")
