@@ -1,6 +1,6 @@
 """Figures of the chapter on speed: contenders side by side, ratios with their spread, how cost grows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from dslstudy.errors import InputError
-from dslstudy.figures.style import BLACK, CYCLE, GREY, ORANGE, VERMILION, WIDTH, label_panels
+from dslstudy.figures.style import BLACK, CYCLE, GREY, LIGHT_GREY, ORANGE, VERMILION, WIDTH, label_panels
+from dslstudy.names import metric_name
 from dslstudy.study.benchmarks import BenchmarkRecord, Comparison, Contender, Spread
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -198,6 +199,41 @@ def draw_differences(records: Sequence[BenchmarkRecord]) -> Figure:
     ax.set_yticks(range(len(rows)), names, fontsize=8.5)
     ax.set(xlabel="difference in test NDCG@20 (grey: each seed)", ylim=(len(rows) - 0.5, -0.5))
     ax.grid(axis="y", visible=False)
+    return figure
+
+
+def draw_trainings(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
+    final: Mapping[str, Sequence[float]],
+    *,
+    metric: str = "ndcg@20",
+) -> Figure:
+    """Ways of training the same model: validation over epochs, and the test metric seed by seed.
+
+    Args:
+        histories: what a way is called -> for each seed its entries with ``epoch`` and ``validation``.
+        final: the same -> the test metric of each seed, the seeds in one order for all.
+        metric: what both are of.
+    """
+    figure = Figure(figsize=(WIDTH, 3.1))
+    curves, ends = figure.subplots(1, 2, width_ratios=(3, 2))
+    for (name, of_seeds), colour, marker in zip(histories.items(), CYCLE, MARKERS, strict=False):
+        for seed, history in enumerate(of_seeds):
+            epochs, values = zip(*((entry["epoch"], entry["validation"]) for entry in history), strict=True)
+            curves.plot(epochs, values, color=colour, linewidth=1, alpha=0.6, label=None if seed else name)
+            best = int(np.argmax(values))
+            curves.plot(epochs[best], values[best], marker, color=colour, markersize=5)
+    table = np.array(list(final.values()))
+    ends.plot(range(len(table)), table, color=LIGHT_GREY, linewidth=1.2, zorder=1)
+    for place, (values, colour, marker) in enumerate(zip(table, CYCLE, MARKERS, strict=False)):
+        ends.plot(np.full(len(values), place), values, marker, color=colour, markersize=5)
+        ends.plot([place - 0.15, place + 0.15], [values.mean()] * 2, color=BLACK, linewidth=2)
+    curves.set(xlabel="epoch", ylabel=f"validation {metric_name(metric)}", title="Validation, best epoch marked")
+    ends.set(ylabel=f"test {metric_name(metric)}", title="Test, seed by seed", xlim=(-0.4, len(table) - 0.6))
+    ends.set_xticks(range(len(table)), list(final))
+    ends.grid(axis="x", visible=False)
+    curves.legend()
+    label_panels((curves, ends))
     return figure
 
 

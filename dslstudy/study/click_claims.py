@@ -1,7 +1,6 @@
 """Claims about C2AL, each on public data and in the controlled world, from the arms of the headline experiment."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from math import nan
 
 import numpy as np
@@ -10,9 +9,9 @@ from dslstudy.data.published import published
 from dslstudy.metrics.significance import Interval, mean_interval
 from dslstudy.study.claims import FEWEST, Claim, Evidence
 from dslstudy.study.click_comparison import compare_clicks, paired_measure
-from dslstudy.study.click_config import ClickRunConfig, complete_parameters
 from dslstudy.study.click_experiments import Arms, Place, headline, merchants, public, world
 from dslstudy.study.profiles import PROFILES
+from dslstudy.study.rerun import command_of
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study
 
@@ -152,19 +151,3 @@ def _ratio(records: Mapping[str, Sequence[Record]]) -> Interval:
 
 
 _parameter_ratio = (("c2al", "plain"), _ratio)
-
-
-def command_of(config: ClickRunConfig) -> str:
-    """The command line that makes a click run: what differs from the defaults, spelled out."""
-    words = [f"dslstudy run --task {config.task} --dataset {config.dataset} --method {config.method}"]
-    usual = {each.name: each.default for each in fields(ClickRunConfig)}
-    elsewhere = ("dataset", "dataset_parameters", "method", "method_parameters", "seed")
-    values = {name: value for name, value in config.to_dict().items() if name not in elsewhere}
-    settings = {name: value for name, value in values.items() if value and value != usual[name]}
-    of_data = complete_parameters(config.dataset, {})
-    settings |= {name: value for name, value in config.dataset_parameters.items() if value != of_data.get(name)}
-    settings |= config.method_parameters
-    for name, value in settings.items():
-        setting = f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-        words.append(f"--set {setting!r}" if " " in setting else f"--set {setting}")
-    return " ".join([*words, f"--seed {config.seed}"])

@@ -135,6 +135,43 @@ def health_reference_runs() -> dict[str, list[RunConfig]]:
     return loss_comparison(get_profile("paper"))
 
 
+#: the chapter "Speed": half the step of its suites, since noise that a batch shares has to average out over steps
+SHARING_STEP = 0.05
+
+
+def negative_sharing_runs() -> dict[str, list[RunConfig]]:
+    """The runs with which the chapter *Speed* asks what it costs that the examples of a batch share their negatives.
+
+    The softmax loss with 1000 negatives on Amazon Electronic, all else as in suite ``quality-electronic`` but the step,
+    and trained until validation has not improved for twenty epochs.
+
+    Returns:
+        ``example`` and ``batch`` -> one configuration for each of five seeds.
+    """
+    paper = get_profile("paper")
+    return {
+        sampling: [
+            RunConfig(
+                dataset="amazon2014-electronic",
+                embedding_size=paper.embedding_size,
+                score="cosine",
+                loss="softmax",
+                loss_parameters={"temperature": TEMPERATURE},
+                learning_rate=SHARING_STEP,
+                batch_size=1024,
+                num_negatives=_NEGATIVES["paper"][-1],
+                negative_sampling=sampling,
+                epochs=120,
+                evaluate_every=5,
+                patience=4,
+                seed=seed,
+            )
+            for seed in paper.seeds
+        ]
+        for sampling in ("example", "batch")
+    }
+
+
 # The chapter "Backbones". A pass through a graph costs the same however few examples follow it, so batches are large.
 _BACKBONES: dict[str, dict[str, Any]] = {
     "smoke": {"batch_size": 512, "epochs": 3, "evaluate_every": 1, "patience": 3, "learning_rate": 0.1},

@@ -111,6 +111,16 @@ def test_differences_show_interval_and_seeds():
         figures.draw_differences([lone])
 
 
+def test_trainings_show_curves_best_epochs_and_paired_seeds():
+    history = [{"epoch": 5, "validation": 0.1}, {"epoch": 10, "validation": 0.3}, {"epoch": 15, "validation": 0.2}]
+    final = {"one each": [0.25, 1.25], "shared": [0.5, 1.0]}
+    curves, ends = render(figures.draw_trainings({name: [history, history] for name in final}, final))
+    assert [list(line.get_ydata()) for line in curves.lines[::2]] == [[0.1, 0.3, 0.2]] * 4
+    assert [(line.get_xdata()[0], line.get_ydata()[0]) for line in curves.lines[1::2]] == [(10, 0.3)] * 4
+    assert [list(line.get_ydata()) for line in ends.lines[:2]] == [[0.25, 0.5], [1.25, 1.0]]
+    assert [list(line.get_ydata()) for line in ends.lines[3::2]] == [[0.75, 0.75]] * 2
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [

@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 
 from dslstudy import tables
 from dslstudy.cli import cli
-from dslstudy.commands.run import parse_settings
 from dslstudy.commands.study import COMMAND as STUDY
 from dslstudy.data.published import published_value
 from dslstudy.metrics.significance import Interval, mean_interval
-from dslstudy.study import PROFILES, Record, RunConfig, RunStore, open_study, with_click_settings
+from dslstudy.study import Record, RunConfig, RunStore, open_study
 from dslstudy.study.cells import Cell, cells_of
 from dslstudy.study.claims import NOT, NOT_ATTEMPTED, PARTLY, REPRODUCED, verdict
-from dslstudy.study.click_claims import command_of
-from dslstudy.study.click_experiments import headline, public, world
+from dslstudy.study.click_experiments import headline, world
 from dslstudy.study.ledger import claims, ledger
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.provenance import code_fingerprint
@@ -162,17 +160,6 @@ def test_click_claims_come_from_paired_runs(smoke):
     gaps = np.subtract(*entropies)
     assert denser.evidence.interval.estimate == pytest.approx(np.mean(gaps))
     assert rows["C2AL lowers the normalized entropy overall: Tmall"].verdict == NOT_ATTEMPTED
-
-
-def test_the_command_of_a_click_run_makes_that_run():
-    for place in (world, public):
-        config = headline(PROFILES["quick"], place(PROFILES["quick"]))["c2al"][1]
-        words = command_of(config).split(" --")
-        options = [tuple(word.split(" ", 1)) for word in words[1:]]
-        given = dict(options)
-        settings = parse_settings(tuple(value.strip("'") for name, value in options if name == "set"))
-        values = {"dataset": given["dataset"], "method": given["method"], "seed": int(given["seed"])}
-        assert with_click_settings(values, settings | {"split_seed": config.split_seed}).key == config.key
 
 
 def test_the_commands_of_the_study_make_cells_of_its_tables():

@@ -12,6 +12,7 @@ from dslstudy.study.experiments import (
     backbone_run,
     baseline_runs,
     loss_comparison,
+    negative_sharing_runs,
     negatives_sweep,
     softmax_run,
     temperature_sweep,
@@ -38,6 +39,14 @@ def test_runs_of_a_comparison_differ_in_nothing_but_the_seed(profile):
         assert [config.seed for config in configs] == list(profile.seeds)
         assert len({str(config.to_dict() | {"seed": None}) for config in configs}) == 1
         assert {config.dataset for config in configs} == {profile.dataset}
+
+
+def test_negatives_per_example_and_shared_differ_in_nothing_but_that():
+    runs = negative_sharing_runs()
+    assert list(runs) == ["example", "batch"]
+    for example, batch in zip(*runs.values(), strict=True):
+        assert (example.negative_sampling, batch.negative_sampling) == ("example", "batch")
+        assert example.to_dict() | {"negative_sampling": "batch"} == batch.to_dict()
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)
