@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dslstudy.data.published import published_value
-from dslstudy.metrics.significance import Interval
+from dslstudy.metrics.significance import LEVEL, Interval
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.cells import MATCHED, State
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from dslstudy.study.inside import Inside
     from dslstudy.study.noise_experiments import Fall
 
-#: how sure a difference must be after Holm's correction to be called one
-LEVEL = 0.05
 BETTER, WORSE, ALIKE = "better than", "worse than", "not told apart from"
 
 

@@ -20,7 +20,7 @@ from dslstudy.figures.style import (
     label_panels,
     loss_colour,
 )
-from dslstudy.metrics.significance import Interval
+from dslstudy.metrics.significance import LEVEL, Interval
 from dslstudy.names import display_name
 
 #: a panel's lines and the differences under it
@@ -40,8 +40,6 @@ _PART_STYLES: tuple[dict[str, Any], ...] = (
 _COLUMNS = 6
 #: where the scale of shares ends
 _LEAST_SHARE = 1e-4
-#: how sure a difference must be after Holm's correction for its mark to be filled
-_LEVEL = 0.05
 
 
 def draw_by_group(
@@ -143,5 +141,5 @@ def _differences(ax: Axes, intervals: Sequence[Interval], p_values: Sequence[flo
     ax.axhline(0, color=GREY, linewidth=1)
     for place, (each, p_value) in enumerate(zip(intervals, p_values, strict=True), start=1):
         around = [[each.estimate - each.low], [each.high - each.estimate]]
-        face = colour if p_value < _LEVEL else "white"
+        face = colour if p_value < LEVEL else "white"
         ax.errorbar(place, each.estimate, yerr=around, fmt="o", color=colour, markerfacecolor=face)

@@ -14,6 +14,8 @@ from scipy.special import stdtrit
 
 from dslstudy.errors import InputError
 
+#: how sure a difference must be, after correction for its family, to be called one
+LEVEL = 0.05
 # Resampled values in flight: few enough to stay in a processor's cache.
 _CHUNK = 100_000
 

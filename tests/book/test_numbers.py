@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from dslstudy import study_tables
 from dslstudy.book import numbers
 from dslstudy.book.chapters import read_chapters, read_notebook, settings
 from dslstudy.book.execute import Executor
 from dslstudy.book.layout import BookError, Layout
 from dslstudy.book.pipeline import check_numbers, make_book
 from dslstudy.data.published import published
+from dslstudy.metrics.significance import LEVEL
 from dslstudy.study.ranking_claims import dsl_claims
 from dslstudy.study.spaces import SPACES
 from dslstudy.study.store import read_arrays, write_arrays
@@ -180,7 +180,7 @@ def test_with_other_records_every_number_is_another(executed, name):
 
 def allowed(folder):
     """Numbers that are no results: of search spaces, protocols, levels and publications, as they may be printed."""
-    values = {study_tables.LEVEL, 0.001}
+    values = {LEVEL, 0.001}
     values |= {value for space in SPACES.values() for of_setting in space.values() for value in of_setting}
     values |= {value for value in published("ranking")[["recall@20", "ndcg@20"]].to_numpy().ravel() if value == value}
     # temperatures that are as sharp on average; after how many trials one of so many good ones comes
