@@ -44,3 +44,14 @@ def browser():
     path = find_browser()
     assert path, "DSLSTUDY_REQUIRE_BROWSER=1, but there is no Chromium on this machine"
     return path
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study at profile smoke for all tests of a file; what they train in it stays theirs, and none is committed."""
+    from dslstudy.study import open_study
+
+    root = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DSLSTUDY_RESULTS", str(root / "committed"))
+        yield open_study("smoke", store=root / "store", progress=False)

@@ -24,14 +24,10 @@ SMOKE, PAPER = protocol_of("smoke"), protocol_of("paper")
 
 
 @pytest.fixture(scope="module")
-def states(tmp_path_factory):
+def states(study):
     """Finished cells of a small table: two losses, the control and a baseline."""
-    folder = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSLSTUDY_RESULTS", str(folder / "committed"))
-        study = open_study("smoke", store=folder / "store", progress=False)
-        wanted = cells_of(SMOKE, backbones=["mf"], losses=["softmax", "dsl", MATCHED])
-        yield complete(study, [*cells_of(SMOKE, backbones=["ease"]), *wanted])
+    wanted = cells_of(SMOKE, backbones=["mf"], losses=["softmax", "dsl", MATCHED])
+    return complete(study, [*cells_of(SMOKE, backbones=["ease"]), *wanted])
 
 
 @given(st.floats(-1, 1).filter(bool), st.floats(0, 1))

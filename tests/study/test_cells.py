@@ -27,13 +27,11 @@ SMOKE = protocol_of("smoke")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(study):
     """A study whose whole table has been made, the runs in the order in which they were trained, and the states."""
-    folder, trained, train = tmp_path_factory.mktemp("study"), [], Study._train
+    trained, train = [], Study._train
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSLSTUDY_RESULTS", str(folder / "committed"))
         patch.setattr(Study, "_train", lambda self, configs: trained.extend(configs) or train(self, configs))
-        study = open_study("smoke", store=folder / "store", progress=False)
         told = []
         states = [state for cell in cells_of(SMOKE) for state in complete(study, [cell], done=told.extend)]
         yield study, trained, {state.cell.name: state for state in states}, told

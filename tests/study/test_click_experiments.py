@@ -9,7 +9,7 @@ import pytest
 
 from dslstudy.c2al.methods import METHODS
 from dslstudy.errors import InputError
-from dslstudy.study import PROFILES, open_study
+from dslstudy.study import PROFILES
 from dslstudy.study import click_experiments as experiments
 from dslstudy.study.click_comparison import compare_clicks
 from dslstudy.study.click_experiments import merchants, public, world
@@ -20,14 +20,6 @@ SMOKE, QUICK, PAPER = PROFILES["smoke"], PROFILES["quick"], PROFILES["paper"]
 
 def keys(configs):
     return [config.key for config in configs]
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    root = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSLSTUDY_RESULTS", str(root / "committed"))
-        yield open_study("smoke", store=root / "store", progress=False)
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=lambda profile: profile.name)

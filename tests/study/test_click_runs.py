@@ -29,14 +29,6 @@ def config(**changes) -> ClickRunConfig:
     return ClickRunConfig(**WORLD | changes)
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    root = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSLSTUDY_RESULTS", str(root / "committed"))
-        yield open_study("smoke", store=root / "store", progress=False)
-
-
 def entropy(rate):
     return -rate * np.log(rate) - (1 - rate) * np.log(1 - rate)
 

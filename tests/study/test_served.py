@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from dslstudy.errors import InputError
-from dslstudy.study import open_study
 from dslstudy.study.cells import cells_of, complete, state_of
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.served import differences_by_column, differences_by_users, lists_of, served
@@ -14,14 +13,10 @@ SMOKE = protocol_of("smoke")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def made(study):
     """A study with a finished loss and a finished baseline on the shifted split."""
-    folder = tmp_path_factory.mktemp("study")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DSLSTUDY_RESULTS", str(folder / "committed"))
-        study = open_study("smoke", store=folder / "store", progress=False)
-        wanted = cells_of(SMOKE, "popularity-shift", backbones=["mf"], losses=["softmax"])
-        yield study, complete(study, [*cells_of(SMOKE, "popularity-shift", backbones=["ease"]), *wanted])
+    wanted = cells_of(SMOKE, "popularity-shift", backbones=["mf"], losses=["softmax"])
+    return study, complete(study, [*cells_of(SMOKE, "popularity-shift", backbones=["ease"]), *wanted])
 
 
 def test_the_parts_of_a_cell_add_up_to_its_table_value(made):
