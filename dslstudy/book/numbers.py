@@ -94,12 +94,38 @@ def _in_code(cell: nbformat.NotebookNode, known: set[str]) -> Iterator[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield from _in_prose(node.value)
     for statement in tree.body:
+        yield from _in_statement(statement, known, last=statement is tree.body[-1])
+
+
+def _in_statement(statement: ast.stmt, known: set[str], *, last: bool = False) -> Iterator[str]:
+    """Complaints about a statement, those inside it one after the other, as they would be executed."""
+    if isinstance(statement, ast.FunctionDef):
+        # inside, an argument may be anything; outside, a call follows from what it is given or from what the body reads
+        inside = known | {argument.arg for argument in ast.walk(statement.args) if isinstance(argument, ast.arg)}
+        for each in statement.body:
+            yield from _in_statement(each, inside)
+        if _read(statement) & known:
+            known.add(statement.name)
+        return
+    parts = [getattr(statement, name, []) for name in ("body", "orelse", "finalbody")]
+    if not any(parts):
         yield from _typed(statement, known)
         here = known | _of_loops(statement, known)
-        for shown in _shown(statement, last=statement is tree.body[-1]):
+        for shown in _shown(statement, last=last):
             if not _follows(shown, here):
                 yield f"not computed from anything of the package: {ast.unparse(shown)[:60]}"
         _learn(statement, known)
+        return
+    if isinstance(statement, ast.For) and _read(statement.iter) & known:
+        known.update(_bound(statement.target))
+    for item in getattr(statement, "items", []):  # of a with
+        if item.optional_vars is not None and _read(item.context_expr) & known:
+            known.update(_bound(item.optional_vars))
+    chosen = isinstance(statement, ast.If) and bool(_read(statement.test) & known)
+    for each in (each for part in parts for each in part):
+        yield from _in_statement(each, known)
+        if chosen and _words(each):
+            known.update(_bound(each))
 
 
 def _typed(statement: ast.stmt, known: set[str]) -> Iterator[str]:
@@ -137,6 +163,13 @@ def _pieces(value: ast.expr) -> Iterator[ast.expr]:
         yield from (part.value for part in sentence.values if isinstance(part, ast.FormattedValue))
 
 
+def _words(statement: ast.stmt) -> bool:
+    """Whether words alone are assigned: which of them, a condition decides."""
+    value = getattr(statement, "value", None)
+    constants = [node.value for node in ast.walk(value) if isinstance(node, ast.Constant)] if value else []
+    return bool(constants) and all(isinstance(constant, str) for constant in constants)
+
+
 def _follows(value: ast.expr, known: set[str]) -> bool:
     """Whether something shown reads a known name, or is a choice between words."""
     constants = [node.value for node in ast.walk(value) if isinstance(node, ast.Constant)]
@@ -150,10 +183,6 @@ def _learn(statement: ast.stmt, known: set[str]) -> None:
         for alias in statement.names:
             if (module or alias.name).partition(".")[0] == "dslstudy":
                 known.add((alias.asname or alias.name).partition(".")[0])
-        return
-    if isinstance(statement, ast.FunctionDef):
-        # what it gives follows from what it is given, or from what it reads
-        known.update({statement.name, *(argument.arg for argument in statement.args.args)})
         return
     if _read(statement) & known:
         known.update(_bound(statement), _changed(statement))

@@ -11,8 +11,9 @@ from dslstudy.figures.search import draw_cells
 from dslstudy.figures.style import apply_style
 from dslstudy.names import display_name, metric_name
 from dslstudy.study import open_study
-from dslstudy.study.cells import State, cells_of, state_of
+from dslstudy.study.cells import MATCHED, State, cells_of, state_of
 from dslstudy.study.protocol import protocol_of
+from dslstudy.study.store import committed_store
 from dslstudy.study_tables import cell_label, compare
 
 DATASET = "amazon2014-health"
@@ -55,18 +56,35 @@ def with_results(text: str) -> str:
     complete = [state for state in states if state.done]
     figure = f"![Our runs beside the published values on Amazon Health, matrix factorization]({FIGURE})"
     count = f"Of the {len(states)} lines of this data set {len(complete)} are complete; only these are shown."
-    return f"{before}{BEGIN}\n\n{figure}\n\n{_table(complete)}\n\n{count}\n\n{END}{after}"
+    sentences = "\n".join([*_beside_control(complete), count])
+    return f"{before}{BEGIN}\n\n{figure}\n\n{_table(complete)}\n\n{sentences}\n\n{END}{after}"
 
 
 def _states() -> list[State]:
-    """All lines of the table of one data set."""
-    study = open_study("paper", progress=False)
+    """All lines of the table of one data set, from the committed records and no others."""
+    study = open_study("paper", store=committed_store().root, progress=False)
     return [state_of(study, cell) for cell in cells_of(protocol_of("paper"), datasets=[DATASET])]
 
 
 def _backbone(state: State) -> str:
     """The backbone of a line; what needs none stands with matrix factorization, as in the book."""
     return "mf" if state.cell.is_baseline else state.cell.backbone
+
+
+def _beside_control(states: list[State]) -> list[str]:
+    """DSL against the softmax loss at its temperature, a sentence for each backbone that has both."""
+    sentences = []
+    for backbone in dict.fromkeys(map(_backbone, states)):
+        records = {
+            s.cell.label: s.found for s in states if _backbone(s) == backbone and s.cell.label in ("dsl", MATCHED)
+        }
+        if len(records) == 2:
+            found = compare(records, reference=MATCHED, metric=METRIC)["dsl"]
+            sentences.append(
+                f"{display_name(backbone)}: DSL is {tables.between(found.relative, percent=True)} from"
+                f" {cell_label(MATCHED)} ({found.verdict} it, one comparison)."
+            )
+    return sentences
 
 
 def _table(states: list[State]) -> str:

@@ -98,17 +98,19 @@ class State:
         trials: that are over, in their order.
         budget: how many there shall be.
         seeds: the records of its seeds, ``None`` where one is missing; all are missing while the search goes on.
+        outdated: whether what the cell's setting was read from has changed: the temperature of the control.
     """
 
     cell: Cell
     trials: Sequence[Trial]
     budget: int
     seeds: Sequence[Record | None]
+    outdated: bool = False
 
     @property
     def stale(self) -> bool:
-        """Whether code has changed since one of the runs."""
-        return any(record.stale for record in self.records)
+        """Whether code has changed since one of the runs, or since the setting was measured."""
+        return self.outdated or any(record.stale for record in self.records)
 
     @property
     def searched(self) -> bool:
@@ -225,7 +227,8 @@ def search_of(study: Study, cell: Cell) -> Search | None:
         before = state_of(study, cell.of_mf)
         if not before.searched:
             return None
-        start = best_trial(before.trials).parameters
+        if any(trial.record for trial in before.trials):
+            start = best_trial(before.trials).parameters
     protocol = cell.protocol
     return Search(
         base=base_of(cell, trial=True),
@@ -244,7 +247,35 @@ def state_of(study: Study, cell: Cell) -> State:
     budget = cell.budget if search is None else search.size
     runs = _runs_of(study, cell, search, trials)
     seeds: list[Record | None] = [study.find(run) for run in runs] if runs else [None] * len(_seeds(cell))
-    return State(cell, trials[:budget], budget, seeds)
+    return State(cell, trials[:budget], budget, seeds, outdated=bool(runs) and _outdated(study, cell))
+
+
+def _outdated(study: Study, cell: Cell) -> bool:
+    """Whether the temperature of a control was measured on a DSL of older code."""
+    if not cell.is_control:
+        return False
+    of_dsl = seed_runs(study, cell.of_dsl)[0]
+    found = kept(study, of_dsl)
+    return found is not None and found.stale(of_dsl)
+
+
+def unprimed_runs(study: Study, cell: Cell) -> list[RunConfig]:
+    """The table's runs of the best setting that a cell's search found by itself, the start that it was given left out.
+
+    Where the start wins, these say how much of the result was in the search and how much in the start.
+
+    Args:
+        study: whose stores are read.
+        cell: with a search.
+
+    Returns:
+        One for each seed; none while the search goes on, or if no other trial has a record.
+    """
+    search = search_of(study, cell)
+    trials = _done(study, search)
+    if search is None or len(trials) < search.size:
+        return []
+    return _seeds_of_best(cell, [trial for trial in trials if trial.number])
 
 
 def seed_runs(study: Study, cell: Cell) -> list[RunConfig]:
@@ -265,7 +296,11 @@ def _runs_of(study: Study, cell: Cell, search: Search | None, trials: Sequence[T
         of_dsl = seed_runs(study, cell.of_dsl)
         found = kept(study, of_dsl[0]) if of_dsl else None
         return [] if found is None else [_matched(run, found.temperature) for run in of_dsl]
-    if search is None or len(trials) < search.size or not any(trial.record for trial in trials):
+    return [] if search is None or len(trials) < search.size else _seeds_of_best(cell, trials)
+
+
+def _seeds_of_best(cell: Cell, trials: Sequence[Trial]) -> list[RunConfig]:
+    if not any(trial.record for trial in trials):
         return []
     best, epochs = best_trial(trials).config, base_of(cell).epochs
     return [_with(best, epochs=epochs, seed=seed) for seed in _seeds(cell)]
@@ -290,8 +325,8 @@ def complete(study: Study, cells: Sequence[Cell], *, done: Done | None = None) -
         _search_all(study, list(first), done)
         _search_all(study, [cell for cell in searched if cell not in first], done)
         for cell in searched:
-            if cell.loss == "dsl":
-                _measure(study, seed_runs(study, cell)[0], done)
+            if cell.loss == "dsl" and (of_dsl := seed_runs(study, cell)):
+                _measure(study, of_dsl[0], done)
         runs = [run for cell in cells for run in seed_runs(study, cell)]
         labels = dict.fromkeys(cell.label for cell in cells)
         obtain_alone(study, runs, description="seeds " + "+".join(labels), done=done)

@@ -1,7 +1,7 @@
 """The claims ledger: what the papers say, what the records of this study say, and a verdict that a rule gives.
 
 No verdict is typed. Each claim names the runs that speak about it; what the store has of them gives an interval, and
-one of three rules turns reported value and interval into *reproduced*, *partly*, *not* or *not attempted* (book: the
+one of four rules turns reported value and interval into *reproduced*, *partly*, *not* or *not attempted* (book: the
 chapters that each row names).
 """
 
@@ -53,7 +53,7 @@ class Claim:
         unit: ``%`` or empty.
         source: where it stands.
         notebook: the chapter that shows our side.
-        rule: ``effect``, ``direction`` or ``value``, see :func:`verdict`.
+        rule: ``effect``, ``direction``, ``exceeds`` or ``value``, see :func:`verdict`.
         measure: our side, or ``None`` without runs.
         command: makes one of the runs.
     """
@@ -121,11 +121,12 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
 
     ``effect``: reproduced if the interval lies on the reported side of zero and reaches the reported size, partly if it
     lies there and does not reach it. ``direction``: reproduced if it lies on the side of zero that the sign of
-    ``reported`` says. ``value``: reproduced if the interval holds the reported value or our estimate is within 5 % of
-    it, partly within 15 %. What is incomplete is at most partly reproduced.
+    ``reported`` says. ``exceeds``: reproduced if the whole interval lies above the reported value, partly if our
+    estimate does. ``value``: reproduced if the interval holds the reported value or our estimate is within 5 % of it,
+    partly within 15 %. What is incomplete is at most partly reproduced.
 
     Args:
-        rule: ``effect``, ``direction`` or ``value``.
+        rule: ``effect``, ``direction``, ``exceeds`` or ``value``.
         reported: what was reported.
         ours: our value.
         complete: every run that the claim speaks of is there.
@@ -138,6 +139,8 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
         if ours.low <= reported <= ours.high or away <= NEAR:
             return full
         return PARTLY if away <= ROUGHLY else NOT
+    if rule == "exceeds":
+        return full if ours.low > reported else PARTLY if ours.estimate > reported else NOT
     sign = 1 if reported > 0 else -1
     nearest, farthest = sorted((sign * ours.low, sign * ours.high))
     if not nearest > 0:

@@ -71,6 +71,11 @@ def test_names_formulas_code_and_lists_are_no_results(text):
         "rows = []\nrows.append(6)\nrows",
         "print(6)",
         "display(6)",
+        "def gain():\n    return 0.131\n\n\nsay(f'{gain()}')",
+        "def gain(of):\n    return sum(of)\n\n\nsay(f'{gain([0.131])}')",
+        "def gain(of):\n    return of.test + 0.131\n\n\nsay(f'{gain(study.records(1))}')",
+        "for each in study.records(1):\n    gain = 0.0012\n    say(f'{gain}')",
+        "for each in study.records(1):\n    pass\nif study:\n    gain = 6\n    say(f'{gain}')",
     ],
 )
 def test_typed_numbers_are_found_in_code(cell):
@@ -87,6 +92,8 @@ def test_typed_numbers_are_found_in_code(cell):
         "def best(of):\n    return max(of)\n\n\nsay(f'{best(study.records(1))}')",
         "scale = 0.3\nassert scale * len(study.records(1)) < 0.7",
         "good = bool(study)\nsay(f\"{'better' if good else 'worse'}\")",
+        "for each in study.records(1):\n    gain = each.test\n    say(f'{gain}')",
+        "if study.records(1):\n    word = 'some'\nelse:\n    word = 'none'\nsay(f'{word}')",
     ],
 )
 def test_what_follows_from_the_package_is_no_typed_number(cell):

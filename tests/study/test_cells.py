@@ -14,9 +14,20 @@ from dslstudy.data import load_split
 from dslstudy.errors import InputError
 from dslstudy.models import BASELINES
 from dslstudy.study import PROFILES, RunConfig, open_study
-from dslstudy.study.cells import MATCHED, base_of, cells_of, complete, search_of, seed_runs, share_of, state_of
+from dslstudy.study.cells import (
+    MATCHED,
+    base_of,
+    cells_of,
+    complete,
+    search_of,
+    seed_runs,
+    share_of,
+    state_of,
+    unprimed_runs,
+)
 from dslstudy.study.matched import kept, measure_temperature
 from dslstudy.study.protocol import PROTOCOLS, SEARCH_SEED, SHIFTED, protocol_of
+from dslstudy.study.search import _journal
 from dslstudy.study.spaces import SPACES, STARTS, space_of
 from dslstudy.study.study import Study, split_of
 
@@ -99,6 +110,55 @@ def test_other_backbones_start_from_the_best_of_matrix_factorization(finished):
         first = states[f"synthetic-ranking lightgcn {loss}"].trials[0]
         assert first.parameters == best.parameters
         assert states[f"synthetic-ranking mf {loss}"].trials[0].parameters == STARTS[loss]
+
+
+def test_without_its_start_a_search_has_another_winner_or_the_same(finished):
+    study, _, states, _ = finished
+    for state in states.values():
+        if not state.budget:
+            assert unprimed_runs(study, state.cell) == []
+            continue
+        best, highest = None, -np.inf
+        for trial in state.trials:
+            if trial.number != 0 and trial.value > highest:
+                best, highest = trial.config, trial.value
+        runs = unprimed_runs(study, state.cell)
+        assert [run.seed for run in runs] == list(SMOKE.seeds)
+        for run in runs:
+            assert run.epochs == base_of(state.cell).epochs
+            assert run.to_dict() | {"seed": best.seed, "epochs": best.epochs} == best.to_dict()
+
+
+def test_a_control_at_a_temperature_of_older_code_is_stale(finished):
+    study, _, states, _ = finished
+    name = f"synthetic-ranking mf {MATCHED}"
+    assert states[name].word == "done"
+    run = seed_runs(study, states[name].cell.of_dsl)[0]
+    path = study.store.root / "search" / f"{run.key}.matched"
+    written = path.read_text()
+    try:
+        path.write_text(written.replace(kept(study, run).fingerprint, "0" * 12))
+        assert state_of(study, states[name].cell).word == "stale"
+        assert state_of(study, states[name].cell.of_dsl).word == "done"
+    finally:
+        path.write_text(written)
+    assert state_of(study, states[name].cell).word == "done"
+
+
+def test_where_all_trials_diverged_there_are_no_seeds_and_others_start_as_usual(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path / "committed"))
+    study = open_study("smoke", store=tmp_path / "store", progress=False)
+    (of_mf,), (other,) = (cells_of(SMOKE, backbones=[name], losses=["dsl"]) for name in SMOKE.backbones)
+    search = search_of(study, of_mf)
+    journal = _journal(study, search)
+    journal.propose(search.size)
+    for proposal in journal.proposals():
+        journal.tell(proposal.number, None)
+    assert dict(search_of(study, other).start) == dict(STARTS["dsl"])
+    assert unprimed_runs(study, of_mf) == []
+    (state,) = complete(study, [of_mf])
+    assert (len(state.trials), state.found) == (SMOKE.trials, [])
+    assert not state.done
 
 
 def test_the_control_is_the_softmax_loss_at_dsls_effective_temperature(finished):
