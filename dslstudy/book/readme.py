@@ -81,8 +81,8 @@ def _beside_control(states: list[State]) -> list[str]:
         if len(records) == 2:
             found = compare(records, reference=MATCHED, metric=METRIC)["dsl"]
             sentences.append(
-                f"{display_name(backbone)}: DSL is {tables.between(found.relative, percent=True)} from"
-                f" {cell_label(MATCHED)} ({found.verdict} it, one comparison)."
+                f"With {display_name(backbone)} DSL has {tables.between(found.relative, percent=True)} of"
+                f" {metric_name(METRIC)} over {cell_label(MATCHED)} ({found.verdict} it; one comparison, uncorrected)."
             )
     return sentences
 

@@ -9,7 +9,7 @@ from typing import Any
 from dslstudy.engine import rivals  # noqa: F401 - adds its losses to OBJECTIVES
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.errors import InputError
-from dslstudy.models import BACKBONES
+from dslstudy.models import BACKBONES, backbone_options
 
 SCORES = ("cosine", "inner-product")
 NEGATIVE_SAMPLING = ("example", "batch")
@@ -64,6 +64,20 @@ def require_seed(seed: object) -> None:
         raise InputError(f"seed must be a whole number from 0 to 2**63 - 1, got {seed!r}")
 
 
+def check_backbone_parameters(backbone: str, parameters: Mapping[str, Any]) -> None:
+    """Refuse hyperparameters that a backbone or baseline does not have.
+
+    Raises:
+        InputError: with those that it has.
+    """
+    if parameters:
+        known = backbone_options(backbone)
+        for name in parameters:
+            if not known:
+                raise InputError(f"{backbone} has no hyperparameters of its own, so none called {name!r}")
+            require_one_of(f"hyperparameter of {backbone}", name, sorted(known))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """One run of the ranking trainer.
@@ -108,6 +122,7 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         require_one_of("backbone", self.backbone, BACKBONES)
+        check_backbone_parameters(self.backbone, self.backbone_parameters)
         require_one_of("score", self.score, SCORES)
         require_one_of("loss", self.loss, OBJECTIVES)
         require_one_of("negative sampling", self.negative_sampling, NEGATIVE_SAMPLING)

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from dslstudy.engine.config import TrainingConfig, require_number, require_one_of
+from dslstudy.engine.config import TrainingConfig, check_backbone_parameters, require_number, require_one_of
 from dslstudy.engine.false_negatives import check_false_negatives
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.errors import InputError
-from dslstudy.models import BACKBONES, BASELINES
+from dslstudy.models import BACKBONES, BASELINES, backbone_options
 
 SPLITS = ("default", "published", "iid", "popularity-shift", "temporal")
 #: share of each user's training items that the published study of false negatives hides
@@ -60,6 +60,7 @@ class RunConfig(TrainingConfig):
             raise InputError(f"{self.backbone} draws no negatives; leave hidden_fraction and hidden_probability out")
         if self.loss != "none" or self.loss_parameters:
             raise InputError(f"{self.backbone} has nothing to minimise; give it the loss 'none'")
+        check_backbone_parameters(self.backbone, self.backbone_parameters)
         # a baseline has no training settings: they all stand at their defaults, so that one run has one spelling
         for name in _TRAINING_ONLY:
             object.__setattr__(self, name, _DEFAULTS[name])
@@ -165,13 +166,3 @@ def with_settings(values: Mapping[str, Any], settings: Mapping[str, Any]) -> Run
         else:
             fields_given["backbone_parameters"] = {**fields_given.get("backbone_parameters", {}), name: value}
     return RunConfig.from_dict(fields_given)
-
-
-def backbone_options(name: str) -> set[str]:
-    """Hyperparameters of a backbone or baseline: the keyword arguments of its class that the trainer does not give."""
-    from inspect import signature
-
-    from dslstudy.models import model_class
-
-    given = {"num_users", "num_items", "embedding_size", "generators", "interactions"}
-    return set(signature(model_class(name)).parameters) - given

@@ -63,6 +63,15 @@ def test_settings_without_a_place(values, settings, message):
         with_settings({"dataset": "movielens-100k"} | values, settings)
 
 
+@pytest.mark.parametrize("backbone", ["mf", "lightgcn", "xsimgcl", "popularity", "ease"])
+def test_a_hyperparameter_that_the_backbone_does_not_have_is_refused(backbone):
+    loss = "none" if backbone in ("popularity", "ease") else "softmax"
+    with pytest.raises(InputError, match=f"(hyperparameter of {backbone}|{backbone} has no hyperparameters)"):
+        RunConfig(dataset="gowalla", backbone=backbone, loss=loss, backbone_parameters={"layerz": 3})
+    with pytest.raises(InputError):  # what the trainer gives is none either
+        RunConfig(dataset="gowalla", backbone=backbone, loss=loss, backbone_parameters={"num_users": 3})
+
+
 def test_unknown_fields_are_refused():
     with pytest.raises(InputError, match="unknown field of a run 'datset'"):
         RunConfig.from_dict({"datset": "movielens-100k"})
