@@ -195,3 +195,13 @@ def test_quantiles_rest_between_their_epochs(split):
     # scores are cosines, and the K-th largest of a dozen lies above their middle
     assert seen[0].abs().max() <= 1
     assert seen[3].mean() > seen[0].mean()
+
+
+@pytest.mark.parametrize("loss", ["slatk", "advinfonce", "llpauc"])
+def test_when_the_last_run_of_a_loss_has_left_the_others_go_on(split, validate, loss):
+    stays = config_of("softmax", epochs=5, patience=5)
+    leaves = config_of(loss, epochs=5, patience=1, learning_rate=1e-30)  # its validation stays what it is
+    (alone,) = train(split.train, [stays], validate, progress=False)
+    first, second = train(split.train, [leaves, stays], validate, progress=False)
+    assert [len(run.history) for run in (first, second)] == [2, 5]
+    assert torch.equal(second.user_table, alone.user_table)

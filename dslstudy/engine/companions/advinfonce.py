@@ -25,7 +25,7 @@ class Adversary(LearningCompanion):
     epoch model and adversary move at the same time; the published code holds the model still.
 
     Source: Zhang et al., "Empowering Collaborative Filtering with Principled Adversarial Contrastive Loss" (NeurIPS
-    2023). Derived in the chapter "Softmax loss is a robust loss".
+    2023). Chapter: "From BPR to the softmax loss", section "The other losses of the tables".
     """
 
     def __init__(self, configs: Sequence[TrainingConfig], positives: Positives) -> None:
@@ -40,7 +40,8 @@ class Adversary(LearningCompanion):
 
     def start_epoch(self, epoch: int, tables: Tables) -> None:
         """Move in some epochs only."""
-        self.moving = epoch % self.configs[0].loss_parameters["adversary_every"] == 0
+        # the last run of this kind may have left the stack
+        self.moving = bool(self.configs) and epoch % self.configs[0].loss_parameters["adversary_every"] == 0
 
     def keywords(self, variables: Sequence[Tensor], users: Tensor, negatives: Tensor) -> dict[str, Any]:
         """``logits`` (P, b, N) of the negatives."""

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class PartialAreaVariables(LearningCompanion):
     """The five variables of ``LLPAUCState``, with the model's learning rate; two of them ascend.
 
-    Source: Shi et al., "Lower-Left Partial AUC" (WWW 2024). Derived in the chapter "From BPR to the softmax loss".
+    Source: Shi et al., "Lower-Left Partial AUC" (WWW 2024). Chapter: "From BPR to the softmax loss", section "The other
+    losses of the tables".
     """
 
     moving = True

@@ -23,8 +23,8 @@ class TopKQuantiles(Companion):
     """Quantiles β_u (R, U), estimated anew at the start of every ``quantile_every``-th epoch.
 
     As published, a user's quantile is the K-th largest score among its training items and as many sampled negatives as
-    an example has (Yang et al., "Breaking the Top-K Barrier", KDD 2025). Derived in the chapter "From BPR to the
-    softmax loss".
+    an example has (Yang et al., "Breaking the Top-K Barrier", KDD 2025). Chapter: "From BPR to the softmax loss",
+    section "The other losses of the tables".
     """
 
     def __init__(self, configs: Sequence[TrainingConfig], positives: Positives) -> None:
@@ -33,6 +33,8 @@ class TopKQuantiles(Companion):
 
     def start_epoch(self, epoch: int, tables: Tables) -> None:
         """Estimate the quantiles, if it is time to."""
+        if not self.configs:  # the last run of this kind has left the stack
+            return
         settings = self.configs[0].loss_parameters
         if (epoch - 1) % settings["quantile_every"]:
             return
