@@ -171,7 +171,7 @@ class Part:
         if self.unit_source is not None:
             similarity = pick(self.unit_positive[:, share], self.unit_source, negatives)
         scores = pick(vectors, source, negatives, cells)
-        mask = self.stack.mask(self.part, share, scores)
+        mask = self.stack.mask(self.part, share, scores, vectors, source)
         return Batch(self.positive[:, share], scores, mask, similarity, (vectors, source))
 
     def _loss(self, batch: Batch, share: slice | None = None) -> tuple[Tensor, ...]:

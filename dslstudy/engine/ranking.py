@@ -87,12 +87,13 @@ def train(
         except Exception as error:
             if not (isinstance(error, TooLargeError) or is_out_of_memory(error)):
                 raise
-            if len(stack) == 1:
+            left = [run for run in stack if not _finished(saved.get(_key(run)))]
+            if len(left) == 1:
                 raise InputError(
                     f"one run of {shared.backbone} does not fit the memory of {where}: lower batch_size, num_negatives"
                     " or embedding_size, or use another device"
                 ) from error
-            halves = stack[: len(stack) // 2], stack[len(stack) // 2 :]
+            halves = left[: len(left) // 2], left[len(left) // 2 :]
         else:
             continue
         if where.type == "cuda":
@@ -100,7 +101,7 @@ def train(
         for run in stack:  # back to the last checkpoint, or to the start
             run.__init__(run.config)
             _recall(run, saved.get(_key(run)))
-        todo = [*halves, *todo]
+        todo = [*filter(None, halves), *todo]
     return runs
 
 

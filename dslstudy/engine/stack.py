@@ -404,9 +404,12 @@ class Stack:
         columns = self._once(("columns", *seeds), lambda: Columns.of(negatives, num_items))
         return self._once(("places", *seeds, share.start, share.stop), lambda: cells.places_among(columns))
 
-    def mask(self, part: slice, share: slice, scores: Tensor) -> Tensor:
-        """Which of a share's scores (P, b, N) are of real negatives."""
-        return self._once(("mask", *self._seeds(part), share.start, share.stop), lambda: scores.detach() > -torch.inf)
+    def mask(self, part: slice, share: slice, scores: Tensor, vectors: Tensor, source: Tensor) -> Tensor:
+        """Which of a share's scores (P, b, N) of vectors (P, b, d) with a source (P, I, d) are of real negatives."""
+        if self.device.type == "cpu" and not _surely_finite(vectors.detach(), source.detach()):
+            # a diverging run: its scores may be infinite by themselves, which says nothing about others of its seed
+            return scores.detach() != -torch.inf
+        return self._once(("mask", *self._seeds(part), share.start, share.stop), lambda: scores.detach() != -torch.inf)
 
     def _seeds(self, part: slice) -> tuple[int, ...]:
         return tuple(run.config.seed for run in self.active[part])
@@ -431,7 +434,8 @@ class Stack:
         with torch.no_grad(), self.workers.all_threads():
             tables = score_tables(*self.backbone.inference_tables(), self.shared.score)
             losses = (self.loss_sum / self.examples).tolist()
-            finite = [i for i, loss in enumerate(losses) if isfinite(loss)]
+            sound = torch.stack([table.isfinite().flatten(1).all(dim=1) for table in tables]).all(dim=0).tolist()
+            finite = [i for i, loss in enumerate(losses) if isfinite(loss) and sound[i]]
             for i in set(range(len(losses))) - set(finite):
                 self.active[i].diverged = epoch  # one bad setting must not take the rest of the stack with it
             if len(finite) < len(losses):
@@ -525,3 +529,8 @@ def check_stack(configs: Sequence[TrainingConfig]) -> None:
     """
     if len({config.stack_key() for config in configs}) > 1:
         raise InputError("the runs of a stack must share backbone, score, sizes, sampling and epochs")
+
+
+def _surely_finite(vectors: Tensor, source: Tensor) -> bool:
+    """Whether no inner product can overflow, or be anything but a number."""
+    return float(vectors.abs().amax() * source.abs().amax()) * vectors.shape[-1] < torch.finfo(vectors.dtype).max

@@ -18,6 +18,7 @@ from dslstudy.engine.rivals import RIVALS
 from dslstudy.models import model_class
 from dslstudy.study.click_config import ClickRunConfig
 from dslstudy.study.config import RunConfig
+from dslstudy.study.equivalent_edits import before_equivalent_edits
 
 PACKAGE = Path(dslstudy.__file__).parent
 #: the files that every run's result depends on; the loss's and the backbone's own files come on top
@@ -57,8 +58,9 @@ CLICK_FILES = ("data/click_formats.py", "data/formats.py", "data/local.py")
 
 @cache
 def _code_of(path: Path) -> str:
-    """A file's code without comments, layout and docstrings: what they say changes no result."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    """A file's code without comments, layout, docstrings and edits that alter no result: they change no record."""
+    name = path.relative_to(PACKAGE).as_posix() if path.is_relative_to(PACKAGE) else path.name
+    tree = ast.parse(before_equivalent_edits(name, path.read_text(encoding="utf-8")))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None

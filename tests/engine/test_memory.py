@@ -63,6 +63,7 @@ def test_a_stack_that_does_not_fit_is_halved_and_goes_on_from_its_checkpoint(spl
         plain(self)
 
     monkeypatch.setattr(Stack, "epoch", limited)
+    monkeypatch.setattr(Checkpoint, "due", True)  # after every epoch, however long writing takes
     checkpoint = Checkpoint(tmp_path / "in-flight.pt", "here", seconds=0)
     same(train(split.train, CONFIGS, validate, progress=False, checkpoint=checkpoint), whole)
     assert epochs[:2] == [(5, 1), (5, 2)]
@@ -70,6 +71,38 @@ def test_a_stack_that_does_not_fit_is_halved_and_goes_on_from_its_checkpoint(spl
     epochs.clear()
     same(train(split.train, CONFIGS, validate, progress=False), whole)  # without a checkpoint: from the start
     assert (2, 1) in epochs
+
+
+def test_runs_that_had_ended_stay_as_they_are_when_memory_runs_out(split, validate, tmp_path, monkeypatch):
+    """Some left before the last checkpoint; only the others are halved and go on."""
+    early = {"patience": 1, "learning_rate": 1e-30}  # their validation stays what it is
+    of_five = [TrainingConfig(**SMALL | {"epochs": 5, "patience": 5, "seed": seed}) for seed in range(3)]
+    configs = [*(TrainingConfig(**SMALL | {"epochs": 5, "seed": 9 + n} | early) for n in range(2)), *of_five]
+    whole = train(split.train, configs, validate, progress=False)
+    assert [len(run.history) for run in whole] == [2, 2, 5, 5, 5]
+    plain, epochs = Stack.epoch, []
+
+    def limited(self):
+        if len(self.active) > 2 and self.epoch_number == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        epochs.append((len(self.active), self.epoch_number + 1))
+        plain(self)
+
+    monkeypatch.setattr(Stack, "epoch", limited)
+    monkeypatch.setattr(Checkpoint, "due", True)  # after every epoch, however long writing takes
+    checkpoint = Checkpoint(tmp_path / "in-flight.pt", "here", seconds=0)
+    same(train(split.train, configs, validate, progress=False, checkpoint=checkpoint), whole)
+    assert epochs == [(5, 1), (5, 2), (3, 3), (1, 4), (1, 5), (2, 4), (2, 5)]
+
+    def never_four(self):
+        if self.epoch_number == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        plain(self)
+
+    monkeypatch.setattr(Stack, "epoch", never_four)
+    checkpoint = Checkpoint(tmp_path / "another.pt", "here", seconds=0)
+    with pytest.raises(InputError, match="lower batch_size"):
+        train(split.train, configs, validate, progress=False, checkpoint=checkpoint)
 
 
 def test_one_run_too_many_is_an_error_that_says_what_to_do(split, validate, monkeypatch):

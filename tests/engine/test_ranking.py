@@ -213,6 +213,22 @@ def test_a_diverging_run_leaves_and_the_others_stay(split, validate):
         train(split.train, [good, bad], validate, progress=False)
 
 
+@pytest.mark.parametrize("loss", ["softmax", "psl", "dsl", "bpr", "bsl", "slatk", "llpauc", "advinfonce"])
+def test_whatever_the_loss_a_diverging_run_is_seen_and_hurts_nobody(split, validate, loss):
+    """It shares its seed, and with it negatives and masks, with a run that is well."""
+    settings = SMALL | {"score": "inner-product", "loss": loss}
+    fine = TrainingConfig(**settings)
+    bad = TrainingConfig(**settings | {"learning_rate": 1e30})
+    (alone,) = train(split.train, [fine], validate, progress=False)
+    for last in (False, True):
+        both = train(split.train, [bad, fine] if last else [fine, bad], validate, progress=False)
+        of_fine, of_bad = both[last], both[not last]
+        assert of_bad.diverged is not None
+        assert of_fine.diverged is None
+        assert of_fine.history == alone.history
+        assert torch.equal(of_fine.item_table, alone.item_table)
+
+
 def test_nothing_to_do(split, validate):
     assert train(split.train, [], validate) == []
     with pytest.raises(InputError, match="no training interactions"):
