@@ -30,7 +30,7 @@ Conventions, the same in every function:
 * Bad input raises :class:`dslstudy.errors.InputError`.
 
 Sources: Hu and Hong (2013) for KL-DRO; Wu et al. (2024) for the softmax loss as KL-DRO. Derived and proven in the
-book's chapters *Softmax loss is a robust loss* and *DSL*.
+book's chapters *Softmax loss is a robust loss* and *DSL: two scales, one adversary*.
 """
 
 import math
@@ -42,7 +42,8 @@ from torch import Tensor
 
 from dslstudy.errors import InputError
 
-# The third central moment of a variable with range r is at most r^3 * sqrt(3) / 18 (chapter 1, lem-third-moment).
+# The third central moment of a variable with range r is at most r^3 * sqrt(3) / 18 (book, chapter "Softmax loss is a
+# robust loss", lem-third-moment).
 THIRD_MOMENT = math.sqrt(3.0) / 18.0
 _MEAN_ONE_TOLERANCE = 1e-3  # weights that came through float32 or bfloat16 still count as mean one
 
@@ -64,7 +65,8 @@ def penalised_value(
     """Value of the penalised problem, ``max_Q E_Q[d] - tau KL(Q || P) = tau log E_P exp(d / tau)``.
 
     Differentiable: the gradient with respect to the payoff is :func:`worst_case`, with respect to the temperature minus
-    :func:`radius_of_temperature`. Book, chapter 1, ``thm-sl-kl-dro`` (Hu and Hong 2013, theorem 1).
+    :func:`radius_of_temperature`. Book, chapter *Softmax loss is a robust loss*, ``thm-sl-kl-dro`` (Hu and Hong 2013,
+    theorem 1).
 
     Args:
         payoff: ``(..., N)``.
@@ -89,7 +91,7 @@ def worst_case(
 ) -> Tensor:
     """Worst-case distribution ``Q*_j = P_j exp(d_j / tau) / sum_k P_k exp(d_k / tau)``, the maximiser of both problems.
 
-    Book, chapter 1, ``thm-worst-case``.
+    Book, chapter *Softmax loss is a robust loss*, ``thm-worst-case``.
 
     Args:
         payoff: ``(..., N)``.
@@ -113,7 +115,8 @@ def radius_of_temperature(
     """Radius ``rho(tau) = KL(Q*_tau || P)`` in nats: how far the adversary goes at a temperature.
 
     Falls monotonically from :func:`maximum_radius` at temperature 0 to 0 at an infinite one. Differentiable in the
-    temperature (:func:`radius_derivative`) and the payoff. Book, chapter 1, ``thm-radius``.
+    temperature (:func:`radius_derivative`) and the payoff. Book, chapter *Softmax loss is a robust loss*,
+    ``thm-radius``.
 
     Args:
         payoff: ``(..., N)``.
@@ -136,7 +139,7 @@ def radius_derivative(
 ) -> Tensor:
     """Derivative of the radius, ``d rho / d tau = -Var_{Q*}(d) / tau^3``; never positive, 0 in both limits.
 
-    Book, chapter 1, ``thm-radius``.
+    Book, chapter *Softmax loss is a robust loss*, ``thm-radius``.
 
     Args:
         payoff: ``(..., N)``.
@@ -152,14 +155,15 @@ def radius_derivative(
     """
     game, tau = _game(payoff, weights, mask, temperature, "temperature")
     finite, safe = _finite(tau)
-    return torch.where(finite, -_variance(game, _distribution(game, tau)) / safe**3, 0.0)
+    # One division at a time: the cube of a tiny temperature underflows, and 0/0 is not 0.
+    return torch.where(finite, -_variance(game, _distribution(game, tau)) / safe / safe / safe, 0.0)
 
 
 def maximum_radius(payoff: Tensor, *, weights: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
     """Largest radius that buys anything, ``log(1 / P(argmax d))``: beyond it the adversary already has the maximum.
 
     Zero for a constant payoff. Ties at the maximum share: with ``k`` of ``N`` uniform negatives at the maximum it is
-    ``log(N / k)``. Book, chapter 1, ``thm-radius``.
+    ``log(N / k)``. Book, chapter *Softmax loss is a robust loss*, ``thm-radius``.
 
     Args:
         payoff: ``(..., N)``.
@@ -181,10 +185,11 @@ def temperature_of_radius(
 ) -> Tensor:
     """The temperature at which the penalised adversary goes exactly ``radius`` nats far: the inverse of the radius.
 
-    It is the Lagrange multiplier of the constrained problem (book, chapter 1, ``thm-constrained``). A radius of 0 has
-    temperature infinity; a radius at or beyond :func:`maximum_radius` (any positive radius, for a constant payoff) has
-    temperature 0, because the constraint does not bind. Every other radius has exactly one temperature, found by
-    Newton's method on the logarithms inside a shrinking bracket. The result carries no gradient.
+    It is the Lagrange multiplier of the constrained problem (book, chapter *Softmax loss is a robust loss*,
+    ``thm-constrained``). A radius of 0 has temperature infinity; a radius at or beyond :func:`maximum_radius` (any
+    positive radius, for a constant payoff) has temperature 0, because the constraint does not bind. Every other radius
+    has exactly one temperature, found by Newton's method on the logarithms inside a shrinking bracket. The result
+    carries no gradient.
 
     Args:
         payoff: ``(..., N)``.
@@ -210,7 +215,7 @@ def constrained_value(
 
     Computed from its dual, ``min_tau tau * radius + tau log E_P exp(d / tau)``. Differentiable by the envelope theorem:
     the gradient with respect to the payoff is the worst-case distribution, with respect to the radius the temperature.
-    Book, chapter 1, ``thm-constrained`` (Hu and Hong 2013).
+    Book, chapter *Softmax loss is a robust loss*, ``thm-constrained`` (Hu and Hong 2013).
 
     Args:
         payoff: ``(..., N)``.
@@ -237,7 +242,8 @@ def variance_expansion(
 ) -> Tensor:
     """Second-order expansion of :func:`penalised_value` at high temperature: ``E_P[d] + Var_P(d) / (2 tau)``.
 
-    Book, chapter 1, ``thm-expansion``; :func:`variance_expansion_error` bounds what it leaves out.
+    Book, chapter *Softmax loss is a robust loss*, ``thm-expansion``; :func:`variance_expansion_error` bounds what it
+    leaves out.
 
     Args:
         payoff: ``(..., N)``.
@@ -260,7 +266,7 @@ def variance_expansion_error(
 ) -> Tensor:
     """Proven bound of ``|penalised_value - variance_expansion|``: ``sqrt(3)/108 * range(d)^3 / tau^2``.
 
-    The constant cannot be lowered. Book, chapter 1, ``thm-expansion``.
+    The constant cannot be lowered. Book, chapter *Softmax loss is a robust loss*, ``thm-expansion``.
 
     Args:
         payoff: ``(..., N)``.
@@ -283,8 +289,8 @@ def small_radius_expansion(
 ) -> Tensor:
     """First-order expansion of :func:`constrained_value` at small radius: ``E_P[d] + sqrt(2 radius Var_P(d))``.
 
-    Its error is at most ``5/3 * sqrt(3)/18 * range(d)^3 * radius / Var_P(d)`` (book, chapter 1, ``thm-expansion``;
-    the form is that of Namkoong and Duchi 2017).
+    Its error is at most ``5/3 * sqrt(3)/18 * range(d)^3 * radius / Var_P(d)`` (book, chapter *Softmax loss is a robust
+    loss*, ``thm-expansion``; the form is that of Namkoong and Duchi 2017).
 
     Args:
         payoff: ``(..., N)``.
@@ -308,7 +314,7 @@ class RobustView:
 
     All shapes are ``(...)`` unless given.
 
-    The same optimum is read in two ways (book, chapter 4, ``thm-dsl-kl-dro``)::
+    The same optimum is read in two ways (book, chapter *DSL: two scales, one adversary*, ``thm-dsl-kl-dro``)::
 
         value = payoff - tau_i * deviation            payoff of j is d_j + tau_i log kappa_j, nominal uniform
               = margin - tau_i * nominal_deviation    payoff of j is d_j, nominal P_kappa = kappa / N
@@ -339,7 +345,8 @@ def robust_view(
 ) -> RobustView:
     """Robust payoff and KL deviation of instances under SL (without ``kappa``) or DSL.
 
-    Book, chapter 4, ``thm-dsl-kl-dro``; the equations of DSL are the book's reconstruction R1.
+    Book, chapter *DSL: two scales, one adversary*, ``thm-dsl-kl-dro``; the equations of DSL are the book's
+    reconstruction R1.
 
     Args:
         margins: ``d_j = s_uj - s_ui``, ``(..., N)``.

@@ -205,6 +205,15 @@ def test_tiny_temperature_is_stable_in_both_precisions():
             assert bool(gradient.isfinite().all())
 
 
+@pytest.mark.parametrize("temperature", [1e-12, 1e-16, 1e-30, 1e-44])
+def test_radius_derivative_where_the_cube_of_the_temperature_underflows(temperature):
+    d = torch.tensor([[-2.0, 1.9, 2.0], [0.0, 0.0, -1.0]])
+    assert bool((dro.radius_derivative(d, temperature=temperature) == 0).all())
+    if temperature >= 1e-16:  # payoffs of the temperature's own size: the derivative scales, and is no zero
+        scaled = temperature * dro.radius_derivative(temperature * d, temperature=temperature)
+        torch.testing.assert_close(scaled, dro.radius_derivative(d, temperature=1.0))
+
+
 def test_half_types_and_integers_are_promoted():
     assert dro.penalised_value(torch.tensor([1.0, 2.0], dtype=torch.bfloat16), temperature=0.1).dtype == torch.float32
     assert dro.penalised_value(torch.tensor([1, 2]), temperature=0.1).dtype == torch.float64

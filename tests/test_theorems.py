@@ -55,7 +55,7 @@ def mean_one(rng, size, spread=1.0):
     return kappa / kappa.mean(-1, keepdims=True)
 
 
-# --- chapter 1 ----------------------------------------------------------------------------------------------------
+# --- Softmax loss is a robust loss --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -182,7 +182,7 @@ def test_thm_expansion(seed, log_temperature, log_radius):
     assert abs(gap) <= 5 / 3 * dro.THIRD_MOMENT * (d.max() - d.min()) ** 3 * rho / variance + 1e-9
 
 
-# --- chapter 4 ----------------------------------------------------------------------------------------------------
+# --- DSL: two scales, one adversary -------------------------------------------------------------------------------
 
 SETTINGS = {"temperature": 0.2, "alpha": -0.3, "beta": 0.2, "gamma": 0.2, "slate_size": 3}
 

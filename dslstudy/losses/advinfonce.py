@@ -1,6 +1,6 @@
 """AdvInfoNCE: InfoNCE against an adversary that decides how hard each negative is.
 
-Derived in the chapter "Softmax loss is a robust loss".
+Set out in the chapter "From BPR to the softmax loss", section "The other losses of the tables".
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def advinfonce_loss(
         InputError: wrong shapes or dtypes, non-finite scores or hardness, a temperature or weight that is not positive.
 
     Source: Zhang et al., "Empowering Collaborative Filtering with Principled Adversarial Contrastive Loss" (NeurIPS
-    2023), the AdvInfoNCE objective; K is from the code released with it. Chapter: "Softmax loss is a robust loss".
+    2023), the AdvInfoNCE objective; K is from the code released with it. Chapter: "From BPR to the softmax loss",
+    section "The other losses of the tables".
     """
     scores = _checks.check_scores(positive, negatives, mask)
     delta = _checks.check_companion("hardness", hardness, scores)
@@ -71,7 +72,8 @@ def hardness_from_logits(logits: Tensor, *, mask: Tensor | None = None) -> Tenso
     Raises:
         InputError: a wrong mask.
 
-    Source: Zhang et al. (NeurIPS 2023), definition of the hardness. Chapter: "Softmax loss is a robust loss".
+    Source: Zhang et al. (NeurIPS 2023), definition of the hardness. Chapter: "From BPR to the softmax loss", section
+    "The other losses of the tables".
     """
     if mask is not None:
         mask = _checks.expand_to(mask, logits, "mask")
@@ -97,7 +99,7 @@ def hardness_divergence(hardness: Tensor, *, mask: Tensor | None = None) -> Tens
         InputError: a wrong mask.
 
     Source: Zhang et al. (NeurIPS 2023), the constraint on the hardness in the DRO view; its direction is our reading.
-    Chapter: "Softmax loss is a robust loss".
+    Chapter: "From BPR to the softmax loss", section "The other losses of the tables".
     """
     if mask is not None:
         mask = _checks.expand_to(mask, hardness, "mask")
@@ -107,6 +109,9 @@ def hardness_divergence(hardness: Tensor, *, mask: Tensor | None = None) -> Tens
 
 class AdvInfoNCE(RankingLoss):
     """``advinfonce_loss`` as a module; the adversary's hardness is an input of the call.
+
+    The default ``negative_weight`` of 1 is InfoNCE's; the study trains with 64, the published code's value
+    (``dslstudy.engine.objectives``).
 
     >>> import torch
     >>> criterion, hardness = AdvInfoNCE(temperature=0.5), hardness_from_logits(torch.tensor([[0.3, -0.3]]))

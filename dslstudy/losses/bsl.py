@@ -1,6 +1,6 @@
 """The bilateral softmax loss (BSL): one temperature for the positive, another for the negatives.
 
-Derived in the chapter "Softmax loss is a robust loss".
+Set out in the chapter "From BPR to the softmax loss", section "The other losses of the tables".
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def bsl_loss(
         InputError: wrong shapes or dtypes, non-finite scores, a temperature that is not positive.
 
     Source: Wu et al., "BSL: Understanding and Improving Softmax Loss for Recommendation" (ICDE 2024, arXiv 2312.12882),
-    the BSL objective, and the code released with it. Chapter: "Softmax loss is a robust loss".
+    the BSL objective, and the code released with it. Chapter: "From BPR to the softmax loss", section "The other losses
+    of the tables".
     """
     scores = _checks.check_scores(positive, negatives, mask)
     return log_sum_exp_margins(

@@ -1,7 +1,8 @@
 """The Dual-scale Softmax Loss (DSL): a softmax loss whose sharpness is inferred from the sampled competition.
 
 A *reconstruction* from the paper's abstract, made without its full text or any code of its authors; the readings R1 to
-R5 are ours. Derived in the chapters "The kappa branch", "The competition-aware branch" and "DSL".
+R5 are ours. Derived in the chapters "The kappa branch", "The competition-aware branch" and "DSL: two scales, one
+adversary".
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ def dsl_loss(
         InputError: wrong shapes or dtypes, non-finite scores, a temperature or slate size that is not positive, an
             unknown reading.
 
-    Source: our reading of the abstract of arXiv 2602.07206 (2026). Chapter: "DSL".
+    Source: our reading of the abstract of arXiv 2602.07206 (2026). Chapter: "DSL: two scales, one adversary".
     """
     parts = _infer(positive, negatives, item_similarity, temperature, alpha, beta, gamma, slate_size, mask, reading)
     if reading == "R2":

@@ -1,6 +1,6 @@
 """LLPAUC: the lower-left partial area under the ROC curve, as a min-max problem that is a sum over examples.
 
-Derived in the chapter "From BPR to the softmax loss".
+Set out in the chapter "From BPR to the softmax loss", section "The other losses of the tables".
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def llpauc_loss(
 
     Source: Shi et al., "Lower-Left Partial AUC: An Effective and Efficient Optimization Metric for Recommendation"
     (WWW 2024), the point-wise min-max form, scaled as in the code released with it (its extra ``w γ²`` is zero there).
-    Chapter: "From BPR to the softmax loss".
+    Chapter: "From BPR to the softmax loss", section "The other losses of the tables".
     """
     scores = _checks.check_scores(positive, negatives, mask)
     alpha = _checks.hyperparameter(alpha, scores.positive, "alpha", above=0.0, at_most=1.0)

@@ -1,6 +1,6 @@
 """The pairwise softmax loss (PSL): the softmax loss with a gentler function in place of the exponential.
 
-Derived in the chapter "From BPR to the softmax loss".
+Set out in the chapter "From BPR to the softmax loss", section "The other losses of the tables".
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ def psl_loss(
             activation.
 
     Source: Yang et al., "PSL: Rethinking and Improving Softmax Loss from Pairwise Perspective for Recommendation"
-    (NeurIPS 2024), the PSL objective and its three activations. Chapter: "From BPR to the softmax loss".
+    (NeurIPS 2024), the PSL objective and its three activations. Chapter: "From BPR to the softmax loss", section "The
+    other losses of the tables".
     """
     if activation not in ACTIVATIONS:
         raise InputError(f"unknown activation {activation!r} of PSL: choose one of {', '.join(ACTIVATIONS)}")

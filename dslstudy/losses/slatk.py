@@ -1,6 +1,6 @@
 """SL@K: the softmax loss, weighted by whether the positive is among the user's top K.
 
-Derived in the chapter "From BPR to the softmax loss".
+Set out in the chapter "From BPR to the softmax loss", section "The other losses of the tables".
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ def slatk_loss(
         InputError: wrong shapes or dtypes, non-finite scores or quantiles, a temperature that is not positive.
 
     Source: Yang et al., "Breaking the Top-K Barrier: Advancing Top-K Ranking Metrics Optimization in Recommender
-    Systems" (KDD 2025), the SL@K objective. Chapter: "From BPR to the softmax loss".
+    Systems" (KDD 2025), the SL@K objective. Chapter: "From BPR to the softmax loss", section "The other losses of the
+    tables".
     """
     scores = _checks.check_scores(positive, negatives, mask)
     tau = _checks.temperature(temperature, scores.positive)
@@ -73,7 +74,8 @@ def topk_quantile(scores: Tensor, k: int, *, mask: Tensor | None = None) -> Tens
     Raises:
         InputError: K below one, no scores, wrong mask.
 
-    Source: Yang et al. (KDD 2025), the sampled quantile estimate. Chapter: "From BPR to the softmax loss".
+    Source: Yang et al. (KDD 2025), the sampled quantile estimate. Chapter: "From BPR to the softmax loss", section "The
+    other losses of the tables".
     """
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}")
@@ -90,6 +92,8 @@ def topk_quantile(scores: Tensor, k: int, *, mask: Tensor | None = None) -> Tens
 
 class SLatK(RankingLoss):
     """``slatk_loss`` as a module; the quantile is an input of the call.
+
+    The default ``weight_temperature`` of 1 is not the study's, which is 2.5 (``dslstudy.engine.objectives``).
 
     >>> import torch
     >>> criterion = SLatK(temperature=0.5, weight_temperature=1.0)

@@ -199,8 +199,8 @@ class FMAttention(nn.Module):
 def initialise(module: nn.Module, generator: torch.Generator) -> None:
     """Draw every parameter from one stream, in the order of the sub-modules.
 
-    Linear layers as in He et al. (2015), biases zero; embeddings small, so that an id that was never seen adds little;
-    layer norms are the identity.
+    Linear layers by the rule of LeCun et al. (1998, "Efficient BackProp"), standard deviation ``1 / sqrt(inputs)``,
+    biases zero; embeddings small, so that an id that was never seen adds little; layer norms are the identity.
     """
     with torch.no_grad():
         for part in module.modules():
