@@ -10,8 +10,8 @@ from dslstudy.errors import InputError
 from dslstudy.figures.search import draw_cells
 from dslstudy.figures.style import apply_style
 from dslstudy.names import display_name, metric_name
-from dslstudy.study import open_study
-from dslstudy.study.cells import MATCHED, State, cells_of, state_of
+from dslstudy.study import Study, open_study
+from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_runs
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.store import committed_store
 from dslstudy.study_tables import cell_label, compare
@@ -56,14 +56,37 @@ def with_results(text: str) -> str:
     complete = [state for state in states if state.done]
     figure = f"![Our runs beside the published values on Amazon Health, matrix factorization]({FIGURE})"
     count = f"Of the {len(states)} lines of this data set {len(complete)} are complete; only these are shown."
-    sentences = "\n".join([*_beside_control(complete), count])
+    sentences = "\n".join([*_beside_control(complete), *_without_start(complete), count])
     return f"{before}{BEGIN}\n\n{figure}\n\n{_table(complete)}\n\n{sentences}\n\n{END}{after}"
 
 
+def _study() -> Study:
+    """The committed records and no others."""
+    return open_study("paper", store=committed_store().root, progress=False)
+
+
 def _states() -> list[State]:
-    """All lines of the table of one data set, from the committed records and no others."""
-    study = open_study("paper", store=committed_store().root, progress=False)
+    """All lines of the table of one data set."""
+    study = _study()
     return [state_of(study, cell) for cell in cells_of(protocol_of("paper"), datasets=[DATASET])]
+
+
+def _without_start(states: list[State]) -> list[str]:
+    """What DSL's search found besides the start that it was given, a sentence for each backbone that has the runs."""
+    study, sentences = _study(), []
+    for state in states:
+        runs = unprimed_runs(study, state.cell) if state.cell.loss == "dsl" else []
+        found = [record for run in runs if (record := study.committed.get(run))]
+        others = {s.cell.label: s.found for s in states if _backbone(s) == state.cell.backbone}
+        if not runs or len(found) < len(runs) or "softmax" not in others:
+            continue
+        beside = compare({"unprimed": found, "softmax": others["softmax"]}, metric=METRIC)["unprimed"]
+        sentences.append(
+            f"The best setting of DSL that its search found besides the start it was given reaches"
+            f" {tables.plus_minus([record.test[METRIC] for record in found])},"
+            f" {tables.between(beside.relative, percent=True)} over SL ({beside.verdict} it; uncorrected)."
+        )
+    return sentences
 
 
 def _backbone(state: State) -> str:
