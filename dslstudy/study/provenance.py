@@ -21,7 +21,9 @@ from dslstudy.study.config import RunConfig
 from dslstudy.study.equivalent_edits import before_equivalent_edits
 
 PACKAGE = Path(dslstudy.__file__).parent
-#: the files that every run's result depends on; the loss's and the backbone's own files come on top
+#: the files that every run's result depends on; the loss's and the backbone's own files come on top. Not among them:
+#: the fused kernels, the compiled losses and the worker threads, which compute what these files say, the first two to a
+#: tolerance that their tests hold; whoever mends a kernel has to retrain what was trained with it
 SHARED_CODE = (
     "data/interactions.py",
     "data/splits.py",
