@@ -145,6 +145,39 @@ def draw_comparisons(
     return figure
 
 
+def draw_gains(
+    panels: Mapping[str, Mapping[str, Interval]],
+    *,
+    xlabel: str,
+    names: Mapping[str, str] | None = None,
+) -> Figure:
+    """The same lines under several conditions: differences with their intervals, a panel for each condition.
+
+    Args:
+        panels: title -> label -> difference with its interval; a panel may lack lines that others have.
+        xlabel: what is compared.
+        names: label -> what the line is called, if not by the loss's usual name.
+    """
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * len(labels)))
+    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (title, lines) in zip(axes, panels.items(), strict=True):
+        for place, label in enumerate(labels):
+            if (interval := lines.get(label)) is None:
+                continue
+            around = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
+            ax.errorbar(interval.estimate, -place, xerr=around, color=loss_colour(label), marker=loss_marker(label))
+        ax.axvline(0, color=GREY, linewidth=1, zorder=0)
+        ax.set(title=title, ylim=(-len(labels) + 0.5, 0.5))
+        ax.grid(axis="y", visible=False)
+    axes[0].set_yticks(
+        [-place for place in range(len(labels))], [(names or {}).get(label, display_name(label)) for label in labels]
+    )
+    figure.supxlabel(xlabel, fontsize=10)
+    label_panels(axes)
+    return figure
+
+
 def draw_beside_published(
     ours: Mapping[str, Mapping[str, NDArray[np.float64]]], published: Mapping[str, Mapping[str, float]]
 ) -> Figure:

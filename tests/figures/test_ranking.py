@@ -115,6 +115,20 @@ def test_comparisons_stand_in_the_order_given():
     assert [container.lines[0].get_ydata()[0] for container in ax.containers] == [0, -1]
 
 
+def test_gains_leave_the_place_of_a_missing_line_empty():
+    gain = Interval(0.1, 0.05, 0.2)
+    left, right = render(
+        ranking.draw_gains(
+            {"MF": {"bpr": gain, "dsl": gain}, "LightGCN": {"dsl": gain}}, xlabel="gain", names={"dsl": "the method"}
+        )
+    )
+    assert [label.get_text() for label in left.get_yticklabels()] == ["BPR", "the method"]
+    heights = [[bar.lines[0].get_ydata()[0] for bar in ax.containers] for ax in (left, right)]
+    assert heights == [[0, -1], [-1]]
+    (segment,) = right.containers[0].lines[2][0].get_segments()
+    assert segment[:, 0] == pytest.approx([0.05, 0.2])
+
+
 def test_beside_published_draws_both_and_leaves_out_what_was_not_run():
     ours = {"ndcg@20": {"softmax": np.array([0.125, 0.127]), "bpr": np.array([])}}
     (ax,) = render(ranking.draw_beside_published(ours, {"ndcg@20": {"softmax": 0.1261, "bpr": 0.1234}}))
