@@ -10,6 +10,7 @@ _NAMES = {
     "advinfonce": "AdvInfoNCE",
     "llpauc": "LLPAUC",
     "blind_slate": "kappa-blind slate",
+    "dsl_positive_weight": "DSL with positive weight",
     "label_smoothing": "label smoothing",
     "loss_reweighting": "loss-value reweighting",
     "positive_weight": "positive weight",

@@ -25,6 +25,13 @@ RIVALS: dict[str, Objective] = {
         ranges={"weight": (0.0, inf)},
         of_log_sum=_positive_weight,
     ),
+    "dsl_positive_weight": Objective(
+        losses.dsl_positive_weight_loss,
+        {"temperature": 0.2, "alpha": -0.3, "beta": 0.2, "gamma": 0.2, "slate_size": 20, "weight": 0.9},
+        ranges={"weight": (0.0, inf)},
+        uses_similarity=True,
+        per_example=False,
+    ),
     "label_smoothing": Objective(
         losses.label_smoothing_loss,
         {"temperature": 0.2, "label_smoothing": 0.1},

@@ -12,6 +12,7 @@ from dslstudy.losses.blind_slate import BlindSlate, blind_slate_loss
 from dslstudy.losses.bpr import BPR, bpr_loss
 from dslstudy.losses.bsl import BSL, bsl_loss
 from dslstudy.losses.dsl import DSL, READINGS, DslTerms, dsl_loss, dsl_terms
+from dslstudy.losses.dsl_positive_weight import DSLPositiveWeight, dsl_positive_weight_loss
 from dslstudy.losses.label_smoothing import LabelSmoothing, label_smoothing_loss
 from dslstudy.losses.llpauc import LLPAUC, LLPAUCState, llpauc_loss
 from dslstudy.losses.loss_reweighting import LossReweighting, loss_reweighting_loss
@@ -30,6 +31,7 @@ __all__ = [
     "READINGS",
     "AdvInfoNCE",
     "BlindSlate",
+    "DSLPositiveWeight",
     "DslTerms",
     "LLPAUCState",
     "LabelSmoothing",
@@ -42,6 +44,7 @@ __all__ = [
     "bpr_loss",
     "bsl_loss",
     "dsl_loss",
+    "dsl_positive_weight_loss",
     "dsl_terms",
     "hardness_divergence",
     "hardness_from_logits",

@@ -10,6 +10,7 @@ from dslstudy.engine.rivals import RIVALS
 
 SMALL = {"embedding_size": 8, "num_negatives": 16, "batch_size": 256, "epochs": 2, "evaluate_every": 1}
 KAPPA_ONLY = {"gamma": 0.0, "slate_size": 5}
+NO_SCALES = {"alpha": 0.0, "beta": 0.0, "gamma": 0.0}
 
 
 def test_every_configuration_knows_them():
@@ -27,6 +28,8 @@ def test_every_configuration_knows_them():
         ("loss_reweighting", {"strength": 0.0}, "softmax", {}),
         ("blind_slate", {"alpha": 0.0, "beta": 0.0}, "dsl", {"alpha": 0.0, "beta": 0.0}),
         ("blind_slate", KAPPA_ONLY, "dsl", KAPPA_ONLY),
+        ("dsl_positive_weight", {"weight": 1.0}, "dsl", {}),
+        ("dsl_positive_weight", NO_SCALES | {"weight": 0.8}, "positive_weight", {"weight": 0.8}),
     ],
 )
 def test_in_its_limit_a_rival_trains_the_loss_it_comes_from(split, validate, rival, parameters, loss, same):
@@ -34,5 +37,5 @@ def test_in_its_limit_a_rival_trains_the_loss_it_comes_from(split, validate, riv
     other = TrainingConfig(**SMALL, loss=loss, loss_parameters=same, seed=4)
     of_rival, of_loss = (train(split.train, [config], validate, progress=False)[0] for config in (one, other))
     torch.testing.assert_close(of_rival.user_table, of_loss.user_table, rtol=1e-3, atol=1e-3)
-    if rival == "positive_weight" or parameters.get("alpha") == 0.0:
+    if rival == "positive_weight" or (rival == "blind_slate" and "alpha" in parameters):
         assert torch.equal(of_rival.user_table, of_loss.user_table)

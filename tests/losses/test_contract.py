@@ -208,7 +208,19 @@ def test_inputs_are_not_changed(case):
 
 @pytest.mark.parametrize(
     "name",
-    ["bpr", "bsl", "psl-relu", "slatk", "advinfonce", "llpauc", "dsl-R1", "dsl-R4", "blind_slate", "loss_reweighting"],
+    [
+        "bpr",
+        "bsl",
+        "psl-relu",
+        "slatk",
+        "advinfonce",
+        "llpauc",
+        "dsl-R1",
+        "dsl-R4",
+        "blind_slate",
+        "loss_reweighting",
+        "dsl_positive_weight",
+    ],
 )
 def test_compiles_to_one_graph(name):
     case = CASES[name]

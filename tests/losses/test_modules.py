@@ -19,6 +19,7 @@ MODULES = {
     "advinfonce": losses.AdvInfoNCE,
     "dsl-R1": losses.DSL,
     "blind_slate": losses.BlindSlate,
+    "dsl_positive_weight": losses.DSLPositiveWeight,
     "label_smoothing": losses.LabelSmoothing,
     "loss_reweighting": losses.LossReweighting,
     "positive_weight": losses.PositiveWeight,
@@ -51,7 +52,7 @@ def test_llpauc_module_owns_its_state():
 
 
 WITH_EXAMPLES = ["_checks", "advinfonce", "bpr", "bsl", "dsl", "llpauc", "psl", "slatk", "softmax"]
-RIVALS = ["blind_slate", "label_smoothing", "loss_reweighting", "positive_weight"]
+RIVALS = ["blind_slate", "dsl_positive_weight", "label_smoothing", "loss_reweighting", "positive_weight"]
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES + RIVALS)
