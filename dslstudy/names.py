@@ -14,6 +14,7 @@ _NAMES = {
     "label_smoothing": "label smoothing",
     "loss_reweighting": "loss-value reweighting",
     "positive_weight": "positive weight",
+    "dsl-R5": "DSL, reading R5",
     "mf": "MF",
     "lightgcn": "LightGCN",
     "xsimgcl": "XSimGCL",

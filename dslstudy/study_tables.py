@@ -15,7 +15,7 @@ from dslstudy.study.optimism import Optimism
 from dslstudy.study.protocol import Protocol
 from dslstudy.study.search import Trial, best_trial
 from dslstudy.study.served import Served
-from dslstudy.study.spaces import size_of, space_of
+from dslstudy.study.spaces import SPACES, size_of, space_of
 from dslstudy.study.store import Record
 from dslstudy.study.trials import trials_needed, validations
 from dslstudy.tables import METRICS, NOT_RUN, between, differences, p_value_text, plus_minus
@@ -96,7 +96,7 @@ def spaces(protocol: Protocol) -> "pd.DataFrame":
     import pandas as pd
 
     rows = {}
-    for loss in protocol.losses:
+    for loss in (*protocol.losses, *(name for name in protocol.variations if name in SPACES)):
         space = space_of(loss, protocol.bpr_only if loss == "bpr" else protocol.only)
         rows[display_name(loss)] = {
             name.replace("_", " "): ", ".join(f"{value:g}" for value in values) for name, values in space.items()

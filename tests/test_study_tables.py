@@ -130,8 +130,9 @@ def test_what_is_shown_agrees_with_the_records_and_the_parts():
 
 def test_spaces_show_every_value():
     frame = study_tables.spaces(PAPER)
-    assert list(frame.index) == [study_tables.cell_label(loss) for loss in PAPER.losses]
-    for loss, row in zip(PAPER.losses, frame.to_dict("records"), strict=True):
+    searched = [*PAPER.losses, "positive_weight"]
+    assert list(frame.index) == [study_tables.cell_label(loss) for loss in searched]
+    for loss, row in zip(searched, frame.to_dict("records"), strict=True):
         shown = {name.replace(" ", "_"): text for name, text in row.items() if name != "points" and text}
         assert {name: [float(v) for v in text.split(", ")] for name, text in shown.items()} == {
             name: list(map(float, values)) for name, values in SPACES[loss].items()

@@ -13,7 +13,7 @@ from dslstudy.models import BASELINES
 from dslstudy.study.config import RunConfig
 from dslstudy.study.locks import locks_of
 from dslstudy.study.matched import kept, measure_temperature
-from dslstudy.study.protocol import Protocol
+from dslstudy.study.protocol import VARIATIONS, Protocol
 from dslstudy.study.search import Done, Prior, Search, Trial, best_trial, found_trials, obtain_alone, run_searches
 from dslstudy.study.spaces import STARTS, Point
 from dslstudy.study.store import Record
@@ -31,7 +31,7 @@ class Cell:
         protocol: how it is made.
         dataset: on which data.
         backbone: a backbone, or a baseline.
-        loss: a loss, :data:`MATCHED`, or ``none`` for a baseline.
+        loss: a loss or one of its variations, :data:`MATCHED`, or ``none`` for a baseline.
         split: of the data; ``default`` is the published split where there is one.
     """
 
@@ -163,23 +163,24 @@ def cells_of(
         table: ``iid`` or ``popularity-shift``.
         datasets: only these; all of the table by default.
         backbones: only these, baselines among them; all by default.
-        losses: only these, :data:`MATCHED` among them; all by default.
+        losses: only these, :data:`MATCHED` and variations among them; by default all but variations.
 
     Raises:
         InputError: a name that the table does not have.
     """
     protocol = protocol.of_table(table)
+    usual = (*protocol.losses, *((MATCHED,) if "dsl" in protocol.losses else ()))
     known = {
         "data set": protocol.tables[table],
         "backbone": (*protocol.backbones, *BASELINES),
-        "loss": (*protocol.losses, *((MATCHED,) if "dsl" in protocol.losses else ())),
+        "loss": (*usual, *protocol.variations),
     }
     wanted = {}
     for (what, names), given in zip(known.items(), (datasets, backbones, losses), strict=True):
         for name in given:
             require_one_of(f"{what} of table {table} at profile {protocol.name}", name, names)
         wanted[what] = [name for name in names if not given or name in given]
-    pairs = [(backbone, loss) for backbone in protocol.backbones for loss in known["loss"]]
+    pairs = [(backbone, loss) for backbone in protocol.backbones for loss in (known["loss"] if losses else usual)]
     pairs = [(backbone, loss) for backbone, loss in pairs if backbone in wanted["backbone"] and loss in wanted["loss"]]
     if not losses:
         pairs = [*((name, "none") for name in BASELINES if name in wanted["backbone"]), *pairs]
@@ -214,7 +215,7 @@ def base_of(cell: Cell, *, trial: bool = False) -> RunConfig:
 
 def start_runs(cell: Cell) -> list[RunConfig]:
     """The table's runs at the point where a cell's search starts: what is trained while nothing better is known."""
-    start = Search(base=base_of(cell)).run_of(STARTS[cell.loss])
+    start = Search(base=base_of(cell)).run_of(_first_of(cell))
     return [_with(start, seed=seed) for seed in _seeds(cell)]
 
 
@@ -222,7 +223,7 @@ def search_of(study: Study, cell: Cell) -> Search | None:
     """The search of a cell; ``None`` for cells without one, and while the one it starts from is not over."""
     if not cell.budget:
         return None
-    start: Point = STARTS[cell.loss]
+    start = _first_of(cell)
     if cell.backbone != "mf":
         before = state_of(study, cell.of_mf)
         if not before.searched:
@@ -238,6 +239,11 @@ def search_of(study: Study, cell: Cell) -> Search | None:
         only=protocol.bpr_only if cell.loss == "bpr" else protocol.only,
         round_size=protocol.round_size,
     )
+
+
+def _first_of(cell: Cell) -> Point:
+    """Where a search starts that no other one comes before."""
+    return STARTS[VARIATIONS.get(cell.loss, (cell.loss, {}))[0]]
 
 
 def state_of(study: Study, cell: Cell) -> State:

@@ -18,6 +18,11 @@ from dslstudy.study.spaces import SPACES, Space
 #: the data sets of the papers' tables
 IID = ("amazon2014-health", "amazon2014-electronic", "amazon2014-cd", "gowalla")
 SHIFTED = ("amazon2014-electronic-popularity", "amazon2014-cd-popularity", "gowalla-popularity")
+#: beside the tables, made as their lines are: what it is called -> its loss, and the words that the loss has there
+VARIATIONS: Mapping[str, tuple[str, Mapping[str, str]]] = {
+    "dsl-R5": ("dsl", {"reading": "R5"}),
+    "positive_weight": ("positive_weight", {}),
+}
 #: the seed of every trial; the seeds of the tables begin behind it
 SEARCH_SEED = 0
 
@@ -31,6 +36,7 @@ class Protocol:
         tables: table -> its data sets.
         backbones: matrix factorization first: the other backbones' searches start from its best.
         losses: in the order of the tables.
+        variations: of :data:`VARIATIONS`, made where they are asked for by name.
         trials: of each loss with matrix factorization.
         transfer_trials: of each loss with each other backbone.
         seeds: of the best setting.
@@ -49,6 +55,7 @@ class Protocol:
     tables: Mapping[str, tuple[str, ...]]
     backbones: tuple[str, ...]
     losses: tuple[str, ...]
+    variations: tuple[str, ...] = ()
     trials: int
     transfer_trials: int
     seeds: tuple[int, ...]
@@ -89,7 +96,7 @@ class Protocol:
         Args:
             dataset: name of the data set.
             backbone: ``mf``, ``lightgcn`` or ``xsimgcl``.
-            loss: one of :data:`~dslstudy.study.spaces.SPACES`.
+            loss: one of :data:`~dslstudy.study.spaces.SPACES` or of :data:`VARIATIONS`.
             split: of the data set.
             trial: of a search, not of the table.
 
@@ -97,6 +104,7 @@ class Protocol:
             InputError: unknown backbone or loss.
         """
         require_one_of("backbone", backbone, BACKBONES)
+        loss, words = VARIATIONS.get(loss, (loss, {}))
         require_one_of("loss with a search space", loss, SPACES)
         parameters = dict(_BACKBONES[backbone])
         if backbone == "xsimgcl":
@@ -113,6 +121,7 @@ class Protocol:
             backbone=backbone,
             backbone_parameters=parameters,
             loss=loss,
+            loss_parameters=dict(words),
             seed=SEARCH_SEED,
             **values,
         )
@@ -147,6 +156,7 @@ PROTOCOLS = {
         splits={"popularity-shift": {"synthetic-ranking": _OWN_SHIFT}},
         backbones=("mf", "lightgcn"),
         losses=("softmax", "bpr", "dsl"),
+        variations=tuple(VARIATIONS),
         trials=3,
         transfer_trials=2,
         seeds=(1, 2),
@@ -188,6 +198,7 @@ PROTOCOLS = {
         splits={"popularity-shift": {"amazon2014-health": _OWN_SHIFT, "movielens-100k": _OWN_SHIFT}},
         backbones=("mf", "lightgcn", "xsimgcl"),
         losses=("bpr", "llpauc", "softmax", "advinfonce", "bsl", "psl", "slatk", "dsl"),
+        variations=tuple(VARIATIONS),
         trials=20,
         transfer_trials=6,
         seeds=(1, 2, 3, 4, 5),

@@ -14,8 +14,8 @@ _WEIGHT_DECAY = (0.0, 1e-6, 1e-5, 1e-4)
 _TEMPERATURE = (0.01, 0.05, 0.1, 0.2, 0.5)
 _OPTIMIZER: Space = {"learning_rate": _LEARNING_RATE, "weight_decay": _WEIGHT_DECAY}
 
-#: loss -> setting -> values. All but DSL's are those of the code released with PSL (NeurIPS 2024) and SL@K (KDD 2025);
-#: what is constant there (AdvInfoNCE's adversary, SL@K's K) is left at the loss's default.
+#: loss -> setting -> values. All but the last two are those of the code released with PSL (NeurIPS 2024) and SL@K (KDD
+#: 2025); what is constant there (AdvInfoNCE's adversary, SL@K's K) is left at the loss's default.
 SPACES: dict[str, Space] = {
     "bpr": {"learning_rate": (*_LEARNING_RATE, 0.0001), "weight_decay": _WEIGHT_DECAY},
     "llpauc": {**_OPTIMIZER, "alpha": (0.1, 0.3, 0.5, 0.7, 0.9), "beta": (0.01, 0.1)},
@@ -37,10 +37,11 @@ SPACES: dict[str, Space] = {
         "gamma": (0.0, 0.1, 0.2, 0.4),
         "slate_size": (5, 20, 50),
     },
+    "positive_weight": {**_OPTIMIZER, "temperature": _TEMPERATURE, "weight": (0.6, 0.7, 0.8, 0.9, 1.0)},
 }
 _COSINE_START: Point = {"learning_rate": 0.1, "weight_decay": 0.0, "temperature": 0.2}
 #: loss -> the point that a search looks at first: what the papers chose on Amazon Health (BPR: a step that also gets
-#: somewhere in a short training), and the package's own hyperparameters for DSL
+#: somewhere in a short training), the package's own hyperparameters for DSL, SL itself for its positive weight
 STARTS: dict[str, Point] = {
     "bpr": {"learning_rate": 0.01, "weight_decay": 1e-4},
     "llpauc": {"learning_rate": 0.1, "weight_decay": 0.0, "alpha": 0.7, "beta": 0.01},
@@ -50,6 +51,7 @@ STARTS: dict[str, Point] = {
     "psl": {**_COSINE_START, "temperature": 0.1},
     "slatk": {**_COSINE_START, "weight_temperature": 2.5, "quantile_every": 5},
     "dsl": {**_COSINE_START, "alpha": -0.3, "beta": 0.2, "gamma": 0.2, "slate_size": 20},
+    "positive_weight": {**_COSINE_START, "weight": 1.0},
 }
 #: settings of a run itself; all others are the loss's
 OF_RUN = ("learning_rate", "weight_decay")

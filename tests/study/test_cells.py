@@ -26,7 +26,7 @@ from dslstudy.study.cells import (
     unprimed_runs,
 )
 from dslstudy.study.matched import kept, measure_temperature
-from dslstudy.study.protocol import PROTOCOLS, SEARCH_SEED, SHIFTED, protocol_of
+from dslstudy.study.protocol import PROTOCOLS, SEARCH_SEED, SHIFTED, VARIATIONS, protocol_of
 from dslstudy.study.search import _journal
 from dslstudy.study.spaces import SPACES, STARTS, space_of
 from dslstudy.study.study import Study, split_of
@@ -218,6 +218,39 @@ def test_a_cell_under_way_says_how_far_it_is(tmp_path, monkeypatch):
     assert not complete_.done
 
 
+@pytest.fixture(scope="module")
+def varied(finished):
+    study, *_ = finished
+    cells = cells_of(SMOKE, datasets=["synthetic-ranking"], losses=[*VARIATIONS])
+    return study, {(state.cell.loss, state.cell.backbone): state for state in complete(study, cells)}
+
+
+def test_variations_are_made_where_they_are_asked_for_only(varied):
+    _, states = varied
+    assert set(states) == {(name, backbone) for name in VARIATIONS for backbone in SMOKE.backbones}
+    assert not {cell.loss for cell in cells_of(SMOKE)} & set(VARIATIONS)
+    with pytest.raises(InputError, match="loss of table iid at profile quick"):
+        cells_of(PROTOCOLS["quick"], losses=["dsl-R5"])
+
+
+def test_a_variation_has_the_budget_of_its_loss_and_another_word(varied):
+    study, states = varied
+    for (name, backbone), state in states.items():
+        loss, words = VARIATIONS[name]
+        assert state.done
+        assert len(state.trials) == (SMOKE.trials if backbone == "mf" else SMOKE.transfer_trials)
+        assert len(state.found) == len(SMOKE.seeds)
+        for record in state.records:
+            assert record.config.loss == loss
+            assert words.items() <= record.config.loss_parameters.items()
+        if backbone == "mf":
+            assert state.trials[0].parameters == STARTS[loss]
+    (plain,) = cells_of(SMOKE, backbones=["mf"], losses=["dsl"])
+    own, other = (search_of(study, cell) for cell in (plain, states["dsl-R5", "mf"].cell))
+    assert own.space == other.space
+    assert own.key != other.key
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_the_protocol_of_a_profile_can_be_run(profile):
     protocol = protocol_of(profile)
@@ -237,7 +270,7 @@ def test_the_protocol_of_a_profile_can_be_run(profile):
 
 def test_paper_is_what_the_issue_of_the_tables_asks_for():
     paper = PROTOCOLS["paper"]
-    assert set(paper.losses) == set(SPACES)
+    assert set(paper.losses) == set(SPACES) - set(paper.variations)
     assert (paper.trials, paper.transfer_trials, len(paper.seeds)) == (20, 6, 5)
     cells = cells_of(paper, datasets=["amazon2014-health"])
     assert len(cells) == len(BASELINES) + len(paper.backbones) * (len(paper.losses) + 1)
