@@ -20,7 +20,7 @@ from dslstudy.study.spaces import OF_RUN, SPACES
 from dslstudy.study.study import Study
 
 #: groups of arms, in the order in which they are shown
-PARTS, TEMPERATURES, OTHER_READINGS, CHEAP_RIVALS = "parts", "temperature", "readings", "rivals"
+PARTS, TEMPERATURES, OTHER_READINGS, CHEAP_RIVALS, PULL = "parts", "temperature", "readings", "rivals", "pull"
 #: the reading that is the default, so that a run of another one is an arm
 _DEFAULT_READING = "R1"
 _READINGS = {
@@ -93,7 +93,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
 
     The arms of DSL keep everything of its chosen setting but what their name says. A rival keeps everything of SL's
     chosen setting and adds its own hyperparameter. All have the seeds of the tables: 2 at profile ``smoke``, 3 at
-    ``quick`` (17 arms with the references, of which the tables have trained some), 5 at ``paper``.
+    ``quick`` (19 arms with the references, of which the tables have trained some), 5 at ``paper``.
 
     Args:
         chosen: the settings to start from.
@@ -131,6 +131,9 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
         arms[f"positive weight {weight:g}"] = (CHEAP_RIVALS, f"SL, c = {weight:g}", run)
     run = _of_loss(softmax, "label_smoothing", temperature=tau, label_smoothing=LABEL_SMOOTHING)
     arms[f"label smoothing {LABEL_SMOOTHING:g}"] = (CHEAP_RIVALS, f"SL, ε = {LABEL_SMOOTHING:g}", run)
+    for weight in POSITIVE_WEIGHTS:
+        run = _of_loss(dsl, "dsl_positive_weight", **blind, weight=weight)
+        arms[f"DSL, positive weight {weight:g}"] = (PULL, f"c = {weight:g}", run)
     strength = -(gamma or _STRENGTH)
     run = _of_loss(softmax, "loss_reweighting", temperature=tau, strength=strength)
     arms[f"loss-value reweighting {strength:g}"] = (CHEAP_RIVALS, f"SL, δ = {strength:g}", run)

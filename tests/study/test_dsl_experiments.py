@@ -14,6 +14,7 @@ from dslstudy.losses import READINGS
 from dslstudy.study import RunConfig, open_study
 from dslstudy.study.cells import cells_of, complete, seed_runs
 from dslstudy.study.dsl_experiments import (
+    POSITIVE_WEIGHTS,
     Chosen,
     ablation,
     centres_of,
@@ -60,6 +61,8 @@ def test_an_arm_changes_what_its_name_says_and_nothing_else(profile):
     assert of["similarity only"] == {"alpha": 0.0, "gamma": 0.0}
     assert of["slate blind to kappa"] == {"loss": "blind_slate"}
     assert of["neither scale"] == {"loss": "softmax"}
+    for weight in POSITIVE_WEIGHTS:
+        assert of[f"DSL, positive weight {weight:g}"] == {"loss": "dsl_positive_weight", "weight": weight}
     readings = {name.removeprefix("reading ") for name in arms if name.startswith("reading ")}
     assert readings <= set(READINGS) - {"R1"}
     assert all(of[f"reading {reading}"] == {"reading": reading} for reading in readings)
