@@ -7,8 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dslstudy.figures.style import BLACK, BLUE, CYCLE, GREY, LIGHT_GREY, VERMILION, WIDTH, label_panels
+from dslstudy.figures.style import (
+    BLACK,
+    BLUE,
+    CYCLE,
+    GREY,
+    LIGHT_GREY,
+    VERMILION,
+    WIDTH,
+    label_panels,
+    loss_colour,
+    loss_marker,
+)
 from dslstudy.metrics.significance import Interval
+from dslstudy.names import display_name
 
 #: half the distance between the two intervals of a line
 _APART = 0.17
@@ -83,4 +95,54 @@ def draw_two_scales(values: Mapping[str, NDArray[np.float64]], *, metric: str) -
     ax.set(ylabel=metric, xlim=(-0.4, 3.4))
     ax.grid(axis="x", visible=False)
     figure.legend([dashed], ["if the parts added up"], loc="outside upper right")
+    return figure
+
+
+def draw_pulls(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
+    """Pull on the positive as a share of the push: where the examples of each loss lie.
+
+    Args:
+        shares: line -> (B,) one share for each example.
+    """
+    figure = Figure(figsize=(0.75 * WIDTH, 0.8 + 0.36 * len(shares)))
+    ax = figure.subplots()
+    ax.axvline(1, color=GREY, linewidth=1)
+    for place, of_line in enumerate(shares.values()):
+        far_low, low, middle, high, far_high = np.quantile(of_line, [0.05, 0.25, 0.5, 0.75, 0.95])
+        ax.plot([far_low, far_high], [-place, -place], color=BLUE, linewidth=1)
+        ax.plot([low, high], [-place, -place], color=BLUE, linewidth=4, solid_capstyle="butt")
+        ax.plot(middle, -place, "o", color=BLUE, markeredgecolor="white", markersize=7)
+    ax.set_yticks([-place for place in range(len(shares))], list(shares))
+    ax.set(xlabel="pull on the positive / push on the negatives", ylim=(-len(shares) + 0.5, 0.5))
+    ax.grid(axis="y", visible=False)
+    return figure
+
+
+def draw_weights(
+    curves: Mapping[str, Mapping[float, NDArray[np.float64]]],
+    levels: Mapping[str, NDArray[np.float64]],
+    *,
+    metric: str,
+) -> Figure:
+    """A metric against the weight c of the positive, a line for each loss, and other losses as levels beside it.
+
+    Args:
+        curves: loss -> weight -> one value for each seed.
+        levels: loss -> one value for each seed.
+        metric: its name.
+    """
+    figure = Figure(figsize=(0.75 * WIDTH, 3.2))
+    ax = figure.subplots()
+    for loss, of_weights in curves.items():
+        weights = sorted(of_weights)
+        for weight in weights:
+            dots = of_weights[weight]
+            ax.plot(np.full(len(dots), weight), dots, ".", color=loss_colour(loss), alpha=0.4)
+        means = [np.mean(of_weights[weight]) for weight in weights]
+        ax.plot(weights, means, color=loss_colour(loss), marker=loss_marker(loss), label=display_name(loss))
+    for loss, values in levels.items():
+        ax.axhline(np.mean(values), color=loss_colour(loss), linestyle="--", linewidth=1.2, label=display_name(loss))
+    ax.set_xticks(sorted({weight for of_weights in curves.values() for weight in of_weights}))
+    ax.set(xlabel="weight c of the positive", ylabel=metric)
+    figure.legend(loc="outside right center")
     return figure

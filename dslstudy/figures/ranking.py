@@ -174,7 +174,8 @@ def draw_gains(
         [-place for place in range(len(labels))], [(names or {}).get(label, display_name(label)) for label in labels]
     )
     figure.supxlabel(xlabel, fontsize=10)
-    label_panels(axes)
+    if len(axes) > 1:
+        label_panels(axes)
     return figure
 
 

@@ -93,7 +93,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
 
     The arms of DSL keep everything of its chosen setting but what their name says. A rival keeps everything of SL's
     chosen setting and adds its own hyperparameter. All have the seeds of the tables: 2 at profile ``smoke``, 3 at
-    ``quick`` (19 arms with the references, of which the tables have trained some), 5 at ``paper``.
+    ``quick`` (20 arms with the references, of which the tables have trained some), 5 at ``paper``.
 
     Args:
         chosen: the settings to start from.
@@ -133,7 +133,9 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
     arms[f"label smoothing {LABEL_SMOOTHING:g}"] = (CHEAP_RIVALS, f"SL, ε = {LABEL_SMOOTHING:g}", run)
     for weight in POSITIVE_WEIGHTS:
         run = _of_loss(dsl, "dsl_positive_weight", **blind, weight=weight)
-        arms[f"DSL, positive weight {weight:g}"] = (PULL, f"c = {weight:g}", run)
+        arms[f"DSL, positive weight {weight:g}"] = (PULL, f"DSL, c = {weight:g}", run)
+    twice = 2 * (gamma or _STRENGTH)
+    arms["reading R5, twice γ"] = (PULL, f"R5, γ = {twice:g}", _changed(dsl, reading="R5", gamma=twice))
     strength = -(gamma or _STRENGTH)
     run = _of_loss(softmax, "loss_reweighting", temperature=tau, strength=strength)
     arms[f"loss-value reweighting {strength:g}"] = (CHEAP_RIVALS, f"SL, δ = {strength:g}", run)

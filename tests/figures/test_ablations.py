@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drawing import render
 
-from dslstudy.figures.ablations import draw_differences, draw_two_scales
+from dslstudy.figures.ablations import draw_differences, draw_pulls, draw_two_scales, draw_weights
 from dslstudy.metrics.significance import Interval
 
 GROUPS = {"Parts": ["no kappa", "full DSL"], "Rivals": ["positive weight"]}
@@ -54,3 +54,22 @@ def test_two_scales_show_the_seeds_and_the_sum_of_the_parts():
     means = [line.get_xydata()[0] for line in ax.lines if line.get_marker() == "o"]
     assert [tuple(mean) for mean in means] == [(n, pytest.approx(v)) for n, v in enumerate((0.15, 0.25, 0.35, 0.55))]
     render(draw_two_scales({name: of[:1] for name, of in values.items()}, metric="NDCG@20"))
+
+
+def test_pulls_show_the_middle_and_the_ends_of_the_examples():
+    (ax,) = render(draw_pulls({"SL": np.ones(5), "SL@K": np.linspace(0.6, 1.0, 101)}))
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["SL", "SL@K"]
+    drawn = [tuple(map(float, line.get_xdata())) for line in ax.lines if set(line.get_ydata()) == {-1}]
+    assert drawn == [pytest.approx((0.62, 0.98)), pytest.approx((0.7, 0.9)), pytest.approx((0.8,))]
+
+
+def test_weights_show_every_seed_the_means_and_the_levels():
+    curves = {"softmax": {1.0: np.array([0.1, 0.3]), 0.8: np.array([0.4])}, "dsl": {1.0: np.array([0.3])}}
+    (ax,) = render(draw_weights(curves, {"slatk": np.array([0.5, 0.7])}, metric="NDCG@20"))
+    dots = {tuple(map(float, xy)) for line in ax.lines if line.get_marker() == "." for xy in line.get_xydata()}
+    assert dots == {(1.0, 0.1), (1.0, 0.3), (0.8, 0.4), (1.0, 0.3)}
+    (mean,) = [line for line in ax.lines if line.get_label() == "SL"]
+    assert mean.get_xydata().ravel() == pytest.approx([0.8, 0.4, 1.0, 0.2])
+    (level,) = [line for line in ax.lines if line.get_linestyle() == "--"]
+    assert level.get_ydata() == pytest.approx([0.6, 0.6])
+    assert level.get_label() == "SL@K"

@@ -60,10 +60,11 @@ def test_an_arm_changes_what_its_name_says_and_nothing_else(profile):
     assert of["hardness only"] == {"beta": 0.0, "gamma": 0.0}
     assert of["similarity only"] == {"alpha": 0.0, "gamma": 0.0}
     assert of["slate blind to kappa"] == {"loss": "blind_slate"}
+    assert of["reading R5, twice γ"] == {"reading": "R5", "gamma": 0.8}
     assert of["neither scale"] == {"loss": "softmax"}
     for weight in POSITIVE_WEIGHTS:
         assert of[f"DSL, positive weight {weight:g}"] == {"loss": "dsl_positive_weight", "weight": weight}
-    readings = {name.removeprefix("reading ") for name in arms if name.startswith("reading ")}
+    readings = {name.removeprefix("reading ") for name, arm in arms.items() if arm.group == "readings"}
     assert readings <= set(READINGS) - {"R1"}
     assert all(of[f"reading {reading}"] == {"reading": reading} for reading in readings)
     of = {name: changes(arm.runs[0], chosen.softmax) for name, arm in arms.items() if arm.group == "rivals"}

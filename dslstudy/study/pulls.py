@@ -1,0 +1,54 @@
+"""How hard a trained loss pulls its positives, beside its push against the negatives (book: Ablations and readings)."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dslstudy.engine.companions.slatk import TopKQuantiles
+from dslstudy.engine.objectives import OBJECTIVES
+from dslstudy.engine.sampler import Positives
+from dslstudy.errors import InputError
+from dslstudy.study.config import RunConfig
+from dslstudy.study.inside import draw_sample, scores_of
+from dslstudy.study.study import Study
+
+
+def pull_shares(study: Study, run: RunConfig) -> NDArray[np.float64]:
+    """Pull on the positive as a share of the push against all negatives, for one batch of training examples.
+
+    With losses l_i of the trained model, ``-∂l_i/∂s_ui`` over ``Σ_j ∂l_i/∂s_uj``: one for every loss that sees its
+    scores as margins only, c for a positive with weight c. SL@K's quantiles are estimated as its training does.
+
+    Args:
+        study: trains the run if its tables are not kept.
+        run: of a loss of cosines that carries nothing it has learned along.
+
+    Returns:
+        (B,), B the batch size of the run or the number of training interactions if that is smaller.
+
+    Raises:
+        InputError: the loss scores inner products, or has learned variables besides the model.
+    """
+    objective = OBJECTIVES.get(run.loss)
+    if objective is None or run.score != "cosine":
+        raise InputError(f"the pull of {run.loss} with score {run.score} cannot be told; give a loss of cosines")
+    if objective.companion not in (None, TopKQuantiles):
+        raise InputError(f"{run.loss} learns variables besides the model, which are not kept; its pull cannot be told")
+    model = study.train(run)
+    train, tables = model.split.train, [torch.from_numpy(table) for table in (model.user_table, model.item_table)]
+    sample = draw_sample(train, examples=run.batch_size, num_negatives=run.num_negatives, seed=run.seed)
+    scores = scores_of(sample, *tables)
+    positive, negatives = (part[None].requires_grad_() for part in (scores.positive, scores.negatives))
+    keywords = {**objective.numbers([run.loss_parameters], positive.device)}
+    if objective.companion is TopKQuantiles:
+        companion = TopKQuantiles([run], Positives(train, device=positive.device))
+        companion.start_epoch(1, lambda: tuple(table[None] for table in tables))
+        keywords |= companion.keywords(companion.variables(), sample.users[None], sample.negatives[None])
+    if objective.uses_similarity:
+        keywords["item_similarity"] = scores.similarity[None]
+    words = [name for name, value in objective.defaults.items() if isinstance(value, str)]
+    keywords |= dict(zip(words, objective.words(run.loss_parameters), strict=True))
+    losses = objective.function(positive, negatives, mask=scores.real[None], **keywords)
+    of_positive, of_negatives = torch.autograd.grad(losses.sum(), (positive, negatives))
+    push = of_negatives.sum(-1)
+    return (-of_positive / push)[push != 0].double().numpy()
