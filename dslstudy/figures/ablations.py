@@ -98,17 +98,17 @@ def draw_two_scales(values: Mapping[str, NDArray[np.float64]], *, metric: str) -
     return figure
 
 
-def draw_pulls(shares: Mapping[str, NDArray[np.float64]]) -> Figure:
+def draw_pulls(shares: Mapping[str, Sequence[float]]) -> Figure:
     """Pull on the positive as a share of the push: where the examples of each loss lie.
 
     Args:
-        shares: line -> (B,) one share for each example.
+        shares: line -> five quantiles over the examples: the ends of the middle nine tenths and of the middle half, and
+            the median between them.
     """
     figure = Figure(figsize=(0.75 * WIDTH, 0.8 + 0.36 * len(shares)))
     ax = figure.subplots()
     ax.axvline(1, color=GREY, linewidth=1)
-    for place, of_line in enumerate(shares.values()):
-        far_low, low, middle, high, far_high = np.quantile(of_line, [0.05, 0.25, 0.5, 0.75, 0.95])
+    for place, (far_low, low, middle, high, far_high) in enumerate(shares.values()):
         ax.plot([far_low, far_high], [-place, -place], color=BLUE, linewidth=1)
         ax.plot([low, high], [-place, -place], color=BLUE, linewidth=4, solid_capstyle="butt")
         ax.plot(middle, -place, "o", color=BLUE, markeredgecolor="white", markersize=7)

@@ -4,17 +4,16 @@ Without item-item similarity DSL is a softmax loss with one temperature and one 
 effective temperature" of chapter DSL). So a gain must be compared with a softmax loss at that temperature.
 """
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from dslstudy.data.fetch import write_atomically
 from dslstudy.errors import InputError
+from dslstudy.study import measured
 from dslstudy.study.config import RunConfig
+from dslstudy.study.measured import Measured
 from dslstudy.study.provenance import code_fingerprint
-from dslstudy.study.store import RunStore
 from dslstudy.study.study import Study
 from dslstudy.study.user_cohorts import example_temperatures
 
@@ -22,8 +21,8 @@ from dslstudy.study.user_cohorts import example_temperatures
 _SETTINGS = ("temperature", "alpha", "beta", "gamma", "slate_size")
 
 
-@dataclass(frozen=True)
-class Matched:
+@dataclass(frozen=True, kw_only=True)
+class Matched(Measured):
     """What was measured on a trained model.
 
     Attributes:
@@ -34,15 +33,11 @@ class Matched:
         fingerprint: of the code that trained the model.
     """
 
+    suffix: ClassVar[str] = "matched"
     temperature: float
     low: float
     high: float
     share: float
-    fingerprint: str
-
-    def stale(self, run: RunConfig) -> bool:
-        """Whether the code that decides the run's result has changed since."""
-        return self.fingerprint != code_fingerprint(run)
 
 
 def measure_temperature(study: Study, run: RunConfig) -> Matched:
@@ -71,25 +66,16 @@ def measure_temperature(study: Study, run: RunConfig) -> Matched:
     if not effective.size:
         raise InputError(f"no example has an effective temperature under {run.title}: alpha is too negative")
     low, middle, high = np.quantile(effective, [0.05, 0.5, 0.95])
-    share = effective.size / found.effective.size
-    matched = Matched(float(f"{middle:.2g}"), float(low), float(high), share, code_fingerprint(run))
-    write_atomically(_path(study.store, run), (json.dumps(asdict(matched), indent=1) + "\n").encode())
-    return matched
+    matched = Matched(
+        temperature=float(f"{middle:.2g}"),
+        low=float(low),
+        high=float(high),
+        share=effective.size / found.effective.size,
+        fingerprint=code_fingerprint(run),
+    )
+    return measured.keep(study, run, matched)
 
 
 def kept(study: Study, run: RunConfig) -> Matched | None:
     """What was measured on a run: a fresh measurement if there is one, else a stale one, else ``None``."""
-    found = []
-    for store in (study.store, study.committed):
-        path = _path(store, run)
-        if path.exists():
-            try:
-                found.append(Matched(**json.loads(path.read_text(encoding="utf-8"))))
-            except (ValueError, TypeError) as error:
-                raise InputError(f"{path} is damaged ({error}); delete it and run again") from error
-    fresh = [matched for matched in found if not matched.stale(run)]
-    return (fresh or found or [None])[0]
-
-
-def _path(store: RunStore, run: RunConfig) -> Path:
-    return store.root / "search" / f"{run.key}.matched"
+    return measured.kept(study, run, Matched)

@@ -1,5 +1,8 @@
 """How hard a trained loss pulls its positives, beside its push against the negatives (book: Ablations and readings)."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,9 +11,50 @@ from dslstudy.engine.companions.slatk import TopKQuantiles
 from dslstudy.engine.objectives import OBJECTIVES
 from dslstudy.engine.sampler import Positives
 from dslstudy.errors import InputError
+from dslstudy.study import measured
 from dslstudy.study.config import RunConfig
 from dslstudy.study.inside import draw_sample, scores_of
+from dslstudy.study.measured import Measured
+from dslstudy.study.provenance import code_fingerprint
 from dslstudy.study.study import Study
+
+#: quantiles of the examples that are kept
+LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull(Measured):
+    """Pull over push under a trained model.
+
+    Attributes:
+        shares: quantiles at :data:`LEVELS` over the examples of a batch.
+        fingerprint: of the code that trained the model.
+    """
+
+    suffix: ClassVar[str] = "pull"
+    shares: list[float]
+
+
+def obtain_pull(study: Study, run: RunConfig) -> Pull:
+    """What was measured on a run; measured now, the run trained for it if need be, if nothing fresh is there.
+
+    Args:
+        study: trains the run and keeps what was found.
+        run: see :func:`pull_shares`.
+
+    Raises:
+        InputError: as :func:`pull_shares`.
+    """
+    found = kept(study, run)
+    if found is not None and not found.stale(run):
+        return found
+    quantiles = np.quantile(pull_shares(study, run), LEVELS).tolist()
+    return measured.keep(study, run, Pull(shares=quantiles, fingerprint=code_fingerprint(run)))
+
+
+def kept(study: Study, run: RunConfig) -> Pull | None:
+    """What was measured on a run: a fresh measurement if there is one, else a stale one, else ``None``."""
+    return measured.kept(study, run, Pull)
 
 
 def pull_shares(study: Study, run: RunConfig) -> NDArray[np.float64]:

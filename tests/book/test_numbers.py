@@ -196,6 +196,8 @@ def allowed(folder):
     values |= {claim.reported for claim in dsl_claims() if claim.reported is not None}
     for path in folder.rglob("*.matched"):  # measured on models
         values |= set(json.loads(path.read_text()).values())
+    for path in folder.rglob("*.pull"):
+        values |= set(json.loads(path.read_text())["shares"])
     numbers_of = [value for value in values if isinstance(value, int | float)]
     return {
         f"{value:{sign}{form}}" for value in numbers_of for sign in ["-", "+"] for form in (".1f", ".2f", ".4f", "g")

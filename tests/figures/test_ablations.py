@@ -57,7 +57,7 @@ def test_two_scales_show_the_seeds_and_the_sum_of_the_parts():
 
 
 def test_pulls_show_the_middle_and_the_ends_of_the_examples():
-    (ax,) = render(draw_pulls({"SL": np.ones(5), "SL@K": np.linspace(0.6, 1.0, 101)}))
+    (ax,) = render(draw_pulls({"SL": [1.0] * 5, "SL@K": [0.62, 0.7, 0.8, 0.9, 0.98]}))
     assert [label.get_text() for label in ax.get_yticklabels()] == ["SL", "SL@K"]
     drawn = [tuple(map(float, line.get_xdata())) for line in ax.lines if set(line.get_ydata()) == {-1}]
     assert drawn == [pytest.approx((0.62, 0.98)), pytest.approx((0.7, 0.9)), pytest.approx((0.8,))]

@@ -9,7 +9,8 @@ from dslstudy.errors import InputError
 from dslstudy.losses import dsl_terms
 from dslstudy.study import RunConfig, open_study
 from dslstudy.study.inside import draw_sample, scores_of
-from dslstudy.study.pulls import pull_shares
+from dslstudy.study.pulls import LEVELS, kept, obtain_pull, pull_shares
+from dslstudy.study.study import Study
 
 SMALL = {
     "dataset": "synthetic-ranking",
@@ -86,6 +87,26 @@ def test_sl_at_k_acts_like_a_positive_weight_of_its_own_for_each_example(study):
         weight = 1 / (1 + np.exp(-(score - quantile) / width))
         expected.append(1 - (1 - weight) * loss * tau / width)
     assert pull_shares(study, run) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_measurement_is_kept_and_made_anew_when_the_code_has_changed(study, monkeypatch):
+    run = run_of("positive_weight", weight=0.6)
+    assert kept(study, run) is None
+    found = obtain_pull(study, run)
+    assert found.shares == pytest.approx([0.6] * len(LEVELS), rel=1e-4)
+    assert kept(study, run) == found
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "train", lambda *_: pytest.fail("it is on disk"))
+        assert obtain_pull(study, run) == found
+    monkeypatch.setattr("dslstudy.study.measured.code_fingerprint", lambda run: "another-code")
+    monkeypatch.setattr("dslstudy.study.pulls.code_fingerprint", lambda run: "another-code")
+    assert found.stale(run)
+    again = obtain_pull(study, run)
+    assert not again.stale(run)
+    assert again.shares == found.shares
+    (study.store.root / "search" / f"{run.key}.pull").write_text('{"shares": ')
+    with pytest.raises(InputError, match=r"\.pull is damaged .* delete it and run again"):
+        obtain_pull(study, run)
 
 
 @pytest.mark.parametrize(
