@@ -27,8 +27,8 @@ def slatk_loss(
     """SL@K, ``l_i = sigmoid((s_ui - β_u)/τ_w) · log Σ_j exp(d_j/τ)`` with margins ``d_j = s_uj - s_ui``.
 
     The weight smooths "s_ui is above the user's top-K quantile β_u". The gradient flows through it as well, so that the
-    positive's pull is not one: where the loss is positive, the weight's gradient pushes the positive *down*. Much of
-    SL@K's gain comes from there; detach the weight to see the rest. The quantile is a constant, estimated now and then
+    pull on the positive is not the push against the negatives: where the loss is positive, the weight's gradient pushes
+    the positive *down* (chapter "Ablations and readings"). The quantile is a constant, estimated now and then
     (``topk_quantile``).
 
     Args:

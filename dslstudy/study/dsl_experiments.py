@@ -93,7 +93,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
 
     The arms of DSL keep everything of its chosen setting but what their name says. A rival keeps everything of SL's
     chosen setting and adds its own hyperparameter. All have the seeds of the tables: 2 at profile ``smoke``, 3 at
-    ``quick`` (20 arms with the references, of which the tables have trained some), 5 at ``paper``.
+    ``quick`` (21 arms with the references, of which the tables have trained some), 5 at ``paper``.
 
     Args:
         chosen: the settings to start from.
@@ -135,6 +135,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
         run = _of_loss(dsl, "dsl_positive_weight", **blind, weight=weight)
         arms[f"DSL, positive weight {weight:g}"] = (PULL, f"DSL, c = {weight:g}", run)
     twice = 2 * (gamma or _STRENGTH)
+    arms["twice γ"] = (PULL, f"γ = {twice:g}", _changed(dsl, gamma=twice))
     arms["reading R5, twice γ"] = (PULL, f"R5, γ = {twice:g}", _changed(dsl, reading="R5", gamma=twice))
     strength = -(gamma or _STRENGTH)
     run = _of_loss(softmax, "loss_reweighting", temperature=tau, strength=strength)

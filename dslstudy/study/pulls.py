@@ -18,6 +18,8 @@ from dslstudy.study.measured import Measured
 from dslstudy.study.provenance import code_fingerprint
 from dslstudy.study.study import Study
 
+#: of the measurement; a new one makes old measurements stale
+FORMAT = 1
 #: quantiles of the examples that are kept
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -28,11 +30,17 @@ class Pull(Measured):
 
     Attributes:
         shares: quantiles at :data:`LEVELS` over the examples of a batch.
+        format: of the measurement.
         fingerprint: of the code that trained the model.
     """
 
     suffix: ClassVar[str] = "pull"
     shares: list[float]
+    format: int = FORMAT
+
+    def stale(self, run: RunConfig) -> bool:
+        """Whether what was measured, or the code that trained the model, has changed since."""
+        return self.format != FORMAT or super().stale(run)
 
 
 def obtain_pull(study: Study, run: RunConfig) -> Pull:
@@ -68,7 +76,7 @@ def pull_shares(study: Study, run: RunConfig) -> NDArray[np.float64]:
         run: of a loss of cosines that carries nothing it has learned along.
 
     Returns:
-        (B,), B the batch size of the run or the number of training interactions if that is smaller.
+        One for each example that pushes, of as many as a batch has or there are training interactions.
 
     Raises:
         InputError: the loss scores inner products, or has learned variables besides the model.
