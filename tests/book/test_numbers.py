@@ -16,10 +16,11 @@ from dslstudy.book.execute import Executor
 from dslstudy.book.layout import BookError, Layout
 from dslstudy.book.pipeline import check_numbers, make_book
 from dslstudy.data.published import published
-from dslstudy.metrics.significance import LEVEL
+from dslstudy.metrics.significance import LEVEL, paired_bootstrap
 from dslstudy.study.ranking_claims import dsl_claims
 from dslstudy.study.spaces import SPACES
 from dslstudy.study.store import read_arrays, write_arrays
+from dslstudy.tables import p_value_text
 
 ROOT = Layout.of(Path(__file__).parents[2])
 READS = "from dslstudy.study import open_study\nfrom dslstudy.tables import say\nstudy = open_study('paper')"
@@ -199,7 +200,10 @@ def allowed(folder):
     for path in folder.rglob("*.pull"):
         values |= set(json.loads(path.read_text())["shares"])
     numbers_of = [value for value in values if isinstance(value, int | float)]
-    return {
+    # the smallest p-value that the resamples can give, times the number of comparisons it is corrected for
+    floor = paired_bootstrap(np.ones(2), np.zeros(2)).p_value
+    smallest = {p_value_text(count * floor) for count in range(1, 31)}
+    return smallest | {
         f"{value:{sign}{form}}" for value in numbers_of for sign in ["-", "+"] for form in (".1f", ".2f", ".4f", "g")
     }
 
