@@ -73,7 +73,8 @@ def measure_temperature(study: Study, run: RunConfig) -> Matched:
         share=effective.size / found.effective.size,
         fingerprint=code_fingerprint(run),
     )
-    return measured.keep(study, run, matched)
+    measured.keep(study, run, matched)
+    return matched
 
 
 def kept(study: Study, run: RunConfig) -> Matched | None:

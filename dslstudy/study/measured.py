@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from dslstudy.data.fetch import write_atomically
 from dslstudy.errors import InputError
@@ -29,16 +29,12 @@ class Measured:
         return self.fingerprint != code_fingerprint(run)
 
 
-Kind = TypeVar("Kind", bound=Measured)
-
-
-def keep(study: Study, run: RunConfig, found: Kind) -> Kind:
+def keep(study: Study, run: RunConfig, found: Measured) -> None:
     """Write a measurement of a run's model into the study's store."""
     write_atomically(_path(study.store, run, found.suffix), (json.dumps(asdict(found), indent=1) + "\n").encode())
-    return found
 
 
-def kept(study: Study, run: RunConfig, kind: type[Kind]) -> Kind | None:
+def kept(study: Study, run: RunConfig, kind: type[Measured]) -> Measured | None:
     """What was measured on a run: a fresh measurement if there is one, else a stale one, else ``None``.
 
     Args:

@@ -57,7 +57,9 @@ def obtain_pull(study: Study, run: RunConfig) -> Pull:
     if found is not None and not found.stale(run):
         return found
     quantiles = np.quantile(pull_shares(study, run), LEVELS).tolist()
-    return measured.keep(study, run, Pull(shares=quantiles, fingerprint=code_fingerprint(run)))
+    pull = Pull(shares=quantiles, fingerprint=code_fingerprint(run))
+    measured.keep(study, run, pull)
+    return pull
 
 
 def kept(study: Study, run: RunConfig) -> Pull | None:
