@@ -1,14 +1,16 @@
 """Tables of the chapters that take DSL apart: arms of the ablation, dials of the sensitivity study."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dslstudy.metrics.significance import Interval, mean_interval
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.store import Record
-from dslstudy.study_tables import Comparison
+from dslstudy.study_tables import Comparison, compare
 from dslstudy.tables import NOT_RUN, between, plus_minus
 
 #: how dials are called in text
@@ -73,6 +75,49 @@ def arms(
             row[f"against {reference}"] = words
         rows.append(row | {"records": list(of_seeds) or "–"})
     return Sortable(rows)
+
+
+@dataclass(frozen=True)
+class WeightCurves:
+    """Losses with weights c on their positives (book: Ablations and readings).
+
+    Attributes:
+        of: loss -> weight -> its seeds; a weight of one is the loss itself.
+        metric: a metric of validation and test.
+    """
+
+    of: Mapping[str, Mapping[float, Sequence[Record]]]
+    metric: str = "ndcg@20"
+
+    def test(self) -> dict[str, dict[float, NDArray[np.float64]]]:
+        """Loss -> weight -> the test metric of each seed."""
+        return {
+            loss: {weight: np.array([record.test[self.metric] for record in seeds]) for weight, seeds in line.items()}
+            for loss, line in self.of.items()
+        }
+
+    def best(self, loss: str) -> float:
+        """The weight that validation takes for a loss, by the mean over seeds."""
+        line = self.of[loss]
+        return max(line, key=lambda weight: np.mean([record.validation[self.metric] for record in line[weight]]))
+
+    def at_equal(self, loss: str, other: str) -> dict[float, Comparison]:
+        """One loss beside another at every weight that both have, the largest first; each test by itself.
+
+        Args:
+            loss: the one.
+            other: the reference.
+        """
+        shared = sorted(set(self.of[loss]) & set(self.of[other]), reverse=True)
+        return {weight: self.beside(self.of[loss][weight], self.of[other][weight]) for weight in shared}
+
+    def at_best(self, loss: str, other: str) -> Comparison:
+        """One loss beside another, each with the weight that validation takes for it; uncorrected."""
+        return self.beside(self.of[loss][self.best(loss)], self.of[other][self.best(other)])
+
+    def beside(self, seeds: Sequence[Record], reference: Sequence[Record]) -> Comparison:
+        """Seeds of one setting beside those of another, over users, uncorrected."""
+        return compare({"these": seeds, "those": reference}, reference="those", metric=self.metric)["these"]
 
 
 def dials(

@@ -53,3 +53,43 @@ def test_dials_say_what_the_chosen_value_gives_up():
     assert steep["from worst to best"] == pytest.approx(0.07)
     assert (steep["more than seeds do"], level["more than seeds do"]) == ("yes", "no")
     assert steep["records"] == [*line[0.1], *line[0.2], *line[0.5]]
+
+
+class Seed(SimpleNamespace):
+    """A record of which only one metric of each user is known."""
+
+    def per_user(self, name):
+        return np.arange(len(self.of_users)) if name == "users" else np.asarray(self.of_users)
+
+
+def seeds(validation, *of_users):
+    return [
+        Seed(validation={"ndcg@20": validation}, test={"ndcg@20": np.mean(each)}, of_users=each) for each in of_users
+    ]
+
+
+def test_weights_are_taken_by_validation_and_compared_over_users():
+    rng = np.random.default_rng(0)
+    base = 1 + rng.random(40)
+    of = {
+        "softmax": {1.0: seeds(0.1, base, base), 0.9: seeds(0.3, base + 0.5, base + 0.5), 0.8: seeds(0.2, base + 9)},
+        "dsl": {
+            1.0: seeds(0.2, base + 0.1 * rng.standard_normal(40)),
+            0.9: seeds(0.1, base, base + 1 + rng.random(40)),
+        },
+    }
+    curves = dsl_tables.WeightCurves(of)
+    assert (curves.best("softmax"), curves.best("dsl")) == (0.9, 1.0)
+    assert curves.test()["softmax"][1.0] == pytest.approx([base.mean()] * 2)
+
+    at_equal = curves.at_equal("dsl", "softmax")
+    assert list(at_equal) == [1.0, 0.9]
+    for weight, each in at_equal.items():
+        ours, theirs = (np.mean([seed.of_users for seed in of[loss][weight]], axis=0) for loss in ("dsl", "softmax"))
+        assert each.relative.estimate == pytest.approx(ours.mean() / theirs.mean() - 1)
+        assert each.p_value == each.absolute.p_value
+    assert at_equal[1.0].verdict == "not told apart from"
+
+    at_best = curves.at_best("dsl", "softmax")
+    assert at_best.relative.estimate == pytest.approx(of["dsl"][1.0][0].of_users.mean() / (base + 0.5).mean() - 1)
+    assert at_best.verdict == "worse than"

@@ -70,9 +70,9 @@ def draw_differences(
 
 
 def _draw_interval(ax: Axes, interval: Interval, height: float, colour: str, marker: str) -> None:
-    low, middle, high = (100 * getattr(interval, end) for end in ("low", "estimate", "high"))
+    percent = interval.scaled(100)
     small = {"markersize": 3.5, "linewidth": 1.0, "capsize": 1.5} if marker == "D" else {}
-    ax.errorbar(middle, height, xerr=[[middle - low], [high - middle]], color=colour, marker=marker, **small)
+    ax.errorbar(percent.estimate, height, xerr=percent.reach, color=colour, marker=marker, **small)
 
 
 def draw_two_scales(values: Mapping[str, NDArray[np.float64]], *, metric: str) -> Figure:

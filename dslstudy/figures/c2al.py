@@ -224,8 +224,7 @@ def _forest(rows: Sequence[tuple[str, Mapping[str, Interval]]]) -> Figure:
 
 
 def _errorbar(ax: Axes, interval: Interval, place: float, *, color: str, marker: str) -> None:
-    ends = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
-    ax.errorbar(interval.estimate, place, xerr=ends, fmt=marker, color=color)
+    ax.errorbar(interval.estimate, place, xerr=interval.reach, fmt=marker, color=color)
 
 
 def draw_ne_by_bucket(

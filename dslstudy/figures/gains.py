@@ -140,6 +140,5 @@ def _differences(ax: Axes, intervals: Sequence[Interval], p_values: Sequence[flo
     colour = loss_colour("dsl")
     ax.axhline(0, color=GREY, linewidth=1)
     for place, (each, p_value) in enumerate(zip(intervals, p_values, strict=True), start=1):
-        around = [[each.estimate - each.low], [each.high - each.estimate]]
         face = colour if p_value < LEVEL else "white"
-        ax.errorbar(place, each.estimate, yerr=around, fmt="o", color=colour, markerfacecolor=face)
+        ax.errorbar(place, each.estimate, yerr=each.reach, fmt="o", color=colour, markerfacecolor=face)

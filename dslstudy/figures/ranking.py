@@ -130,13 +130,7 @@ def draw_comparisons(
     ax = figure.subplots()
     for place, (label, interval) in enumerate(intervals.items()):
         colour = (colours or {}).get(label, BLUE)
-        ax.errorbar(
-            interval.estimate,
-            -place,
-            xerr=[[interval.estimate - interval.low], [interval.high - interval.estimate]],
-            fmt="o",
-            color=colour,
-        )
+        ax.errorbar(interval.estimate, -place, xerr=interval.reach, fmt="o", color=colour)
     if min(interval.low for interval in intervals.values()) <= 0:
         ax.axvline(0, color=GREY, linewidth=1)
     ax.set_yticks([-place for place in range(len(intervals))], list(intervals))
@@ -165,8 +159,8 @@ def draw_gains(
         for place, label in enumerate(labels):
             if (interval := lines.get(label)) is None:
                 continue
-            around = [[interval.estimate - interval.low], [interval.high - interval.estimate]]
-            ax.errorbar(interval.estimate, -place, xerr=around, color=loss_colour(label), marker=loss_marker(label))
+            look = {"color": loss_colour(label), "marker": loss_marker(label)}
+            ax.errorbar(interval.estimate, -place, xerr=interval.reach, **look)
         ax.axvline(0, color=GREY, linewidth=1, zorder=0)
         ax.set(title=title, ylim=(-len(labels) + 0.5, 0.5))
         ax.grid(axis="y", visible=False)
@@ -198,9 +192,8 @@ def draw_beside_published(
             ax.plot(values, np.full(len(values), -place), ".", color=loss_colour(loss), alpha=0.4, zorder=3)
             if len(values) > 1:
                 mean = mean_interval(values)
-                around = [[mean.estimate - mean.low], [mean.high - mean.estimate]]
                 colour, marker = loss_colour(loss), loss_marker(loss)
-                ax.errorbar(mean.estimate, -place, xerr=around, color=colour, marker=marker, zorder=4)
+                ax.errorbar(mean.estimate, -place, xerr=mean.reach, color=colour, marker=marker, zorder=4)
         ax.set_yticks([-place for place in range(len(losses))], [display_name(loss) for loss in losses])
         ax.set(title=metric_name(metric), ylim=(-len(losses) + 0.4, 0.6))
         ax.grid(axis="y", visible=False)

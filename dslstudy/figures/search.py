@@ -131,5 +131,4 @@ def _draw_seeds(ax: Axes, values: NDArray[np.float64], height: float, label: str
         ax.plot(values, [height], marker, color=colour, zorder=4)
         return
     mean = mean_interval(values)
-    around = [[mean.estimate - mean.low], [mean.high - mean.estimate]]
-    ax.errorbar(mean.estimate, height, xerr=around, color=colour, marker=marker, zorder=4)
+    ax.errorbar(mean.estimate, height, xerr=mean.reach, color=colour, marker=marker, zorder=4)

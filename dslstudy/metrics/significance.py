@@ -6,7 +6,7 @@ the softmax loss). Seeds are few and their means nearly normal, hence Student's 
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -37,6 +37,25 @@ class Interval:
     high: float
     p_value: float | None = None
     confidence: float = 0.95
+
+    @property
+    def reach(self) -> list[list[float]]:
+        """How far the ends are from the estimate, shape (2, 1), as ``errorbar`` wants it."""
+        return [[self.estimate - self.low], [self.high - self.estimate]]
+
+    def scaled(self, factor: float) -> "Interval":
+        """The same of a quantity that is ``factor`` times as large, 100 for percent.
+
+        Args:
+            factor: above zero, so that the ends stay in order and the p-value what it is.
+
+        Raises:
+            InputError: a factor that is not above zero.
+        """
+        if not factor > 0:
+            raise InputError(f"an interval can be scaled by what is above zero, not by {factor}")
+        low, middle, high = (factor * value for value in (self.low, self.estimate, self.high))
+        return replace(self, estimate=middle, low=low, high=high)
 
 
 def paired_bootstrap(

@@ -55,6 +55,21 @@ def trials_needed(values: Sequence[float], target: float) -> tuple[int | None, f
     return above.index(True) + 1, (len(values) + 1) / (sum(above) + 1)
 
 
+def turned_alone(trials: Sequence[Trial], name: str) -> list[float | int]:
+    """Which values of one setting a search tried with everything else as at its start, ascending.
+
+    Args:
+        trials: of one search, in their order.
+        name: the setting.
+
+    Returns:
+        The values, that of the start not among them.
+    """
+    start, *later = (trial.parameters for trial in trials)
+    alike = [tried for tried in later if {**tried, name: start[name]} == dict(start)]
+    return sorted({tried[name] for tried in alike} - {start[name]})
+
+
 def validations(trials: Sequence[Trial]) -> list[float]:
     """Best validation NDCG@20 of each trial, in their order."""
     return [trial.value for trial in trials]

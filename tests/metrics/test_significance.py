@@ -169,6 +169,22 @@ def test_bad_input_is_refused_with_a_reason():
             holm(p)
 
 
+@given(st.floats(1e-3, 1e3))
+def test_a_scaled_interval_is_that_of_the_scaled_values(factor):
+    values = [0.2, 0.5, 0.9, 0.4]
+    scaled, expected = mean_interval(values).scaled(factor), mean_interval([factor * value for value in values])
+    assert (scaled.estimate, scaled.low, scaled.high) == pytest.approx((expected.estimate, expected.low, expected.high))
+    difference = paired_bootstrap(values, [0.1, 0.5, 1.0, 0.2])
+    assert (difference.scaled(factor).p_value, difference.scaled(factor).confidence) == (difference.p_value, 0.95)
+
+
+def test_the_reach_leads_to_the_ends():
+    interval = Interval(2.0, 1.5, 4.0)
+    assert interval.reach == [[0.5], [2.0]]
+    with pytest.raises(InputError, match="above zero"):
+        interval.scaled(0)
+
+
 def test_statistics_do_not_import_torch():
     code = "import sys; from dslstudy.metrics import paired_bootstrap; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dslstudy.study.trials import best_of_some, best_so_far, trials_needed
+from dslstudy.study.search import Trial
+from dslstudy.study.trials import best_of_some, best_so_far, trials_needed, turned_alone
 
 values = st.lists(st.floats(0, 1), min_size=1, max_size=6)
 
@@ -51,3 +52,17 @@ def test_trials_needed_over_all_orders(found, target):
     else:
         assert first == next(place for place, value in enumerate(found, start=1) if value > target)
         assert on_average == pytest.approx(np.mean(firsts))
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({"step": st.sampled_from([1, 2]), "c": st.sampled_from([0.8, 0.9, 1.0])}), min_size=1
+    )
+)
+def test_what_was_turned_alone(points):
+    trials = [Trial(number, point, None, None) for number, point in enumerate(points)]
+    expected = set()
+    for point in points[1:]:
+        if point["step"] == points[0]["step"] and point["c"] != points[0]["c"]:
+            expected.add(point["c"])
+    assert turned_alone(trials, "c") == sorted(expected)
