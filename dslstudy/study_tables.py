@@ -321,8 +321,8 @@ def watched(seen: "Mapping[str, Sequence[Inside]]", records: Mapping[str, Sequen
     columns: dict[str, tuple[str, str | int | None]] = {
         "loss of the sample": ("loss", None),
         "entropy of κ": ("kappa_entropy", middle),
-        "τᵢ, lower end": ("tau", 0),
-        "τᵢ, upper end": ("tau", len(LEVELS) - 1),
+        "ρ": ("coupling", middle),
+        "τᵢ with popularity": ("softness", None),
         "KL from nominal": ("radius", middle),
         "KL from uniform": ("radius_from_uniform", middle),
         "gradient, users": ("gradient", "users"),
@@ -334,7 +334,10 @@ def watched(seen: "Mapping[str, Sequence[Inside]]", records: Mapping[str, Sequen
         values = {column: curves(runs, *name).mean(axis=0) for column, name in columns.items()}
         for place, epoch in enumerate(curves(runs, "epoch")[0]):
             row: dict[str, Any] = {"loss": display_name(loss), "epoch": int(epoch)}
-            row |= {column: float(of_epochs[place]) for column, of_epochs in values.items()}
+            row |= {
+                column: None if np.isnan(of_epochs[place]) else float(of_epochs[place])
+                for column, of_epochs in values.items()
+            }
             rows.append(row | {"records": list(records[loss])})
     return Sortable(rows)
 

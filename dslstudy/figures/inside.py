@@ -16,28 +16,28 @@ _LOW, _MIDDLE, _HIGH = 0, LEVELS.index(0.5), len(LEVELS) - 1
 
 
 def draw_competition(seen: Mapping[str, Sequence[Inside]]) -> Figure:
-    """Entropy of kappa, temperatures and radii over epochs: the median example and the middle nine tenths.
+    """Entropy of kappa, what it is made of, and radii over epochs: the median example and the middle nine tenths.
 
     Args:
         seen: ``softmax`` and ``dsl`` -> a run for each seed.
     """
     figure = Figure(figsize=(WIDTH, 5.6))
-    (entropy, tau), (radius, uniform) = figure.subplots(2, 2, sharex=True)
+    (entropy, coupling), (radius, uniform) = figure.subplots(2, 2, sharex=True)
     _draw_fan(entropy, seen["dsl"], "kappa_entropy", "dsl")
     for loss, runs in seen.items():
-        _draw_fan(tau, runs, "tau", loss)
+        _draw_fan(coupling, runs, "coupling", loss)
         _draw_fan(radius, runs, "radius", loss)
         _draw_fan(uniform, runs, "radius_from_uniform", loss)
     entropy.axhline(1, color=GREY, linewidth=1)
     entropy.set(title="Entropy of κ in DSL", ylabel="share of log N")
-    tau.set(title="Temperatures", ylabel="τᵢ")
+    coupling.set(title="Hardness with similarity", ylabel="correlation ρ")
     radius.set(title="Worst case from its nominal", ylabel="KL divergence, nats")
     uniform.set(title="Worst case from uniform")
-    tau.legend(loc="lower left")
+    coupling.legend(loc="lower right")
     for ax in (radius, uniform):
         ax.set_ylim(bottom=0)
     _epochs((radius, uniform))
-    label_panels((entropy, tau, radius, uniform))
+    label_panels((entropy, coupling, radius, uniform))
     return figure
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from dslstudy import dro
@@ -34,7 +35,7 @@ from dslstudy.study.store import RunStore
 from dslstudy.study.study import SELECTION_METRIC, Study, evaluators, split_of
 
 #: changes with what is measured, so that old measurements are made again
-FORMAT = 1
+FORMAT = 2
 #: of the examples, in the snapshots
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: longer runs are looked at in their first epochs and at their validations only
@@ -88,7 +89,11 @@ class Snapshot:
         epoch: which.
         loss: mean loss of the sample.
         kappa_entropy: quantiles at :data:`LEVELS` over examples: entropy of kappa / N as a share of log N.
-        tau: quantiles of the temperatures tau_i.
+        coupling: quantiles of the correlation, over the negatives of an example, of their margins with their
+            similarity to the positive.
+        intensity: quantiles of the competition intensities I_i.
+        softness: rank correlation, over examples, of the temperature tau_i with the training interactions of the
+            positive; ``None`` where all examples have one temperature.
         radius: quantiles of the KL divergence, in nats, of the worst-case distribution from its nominal one:
             the uniform one for SL, kappa / N for DSL.
         radius_from_uniform: quantiles of its divergence from the uniform one.
@@ -101,7 +106,9 @@ class Snapshot:
     epoch: int
     loss: float
     kappa_entropy: list[float]
-    tau: list[float]
+    coupling: list[float]
+    intensity: list[float]
+    softness: float | None
     radius: list[float]
     radius_from_uniform: list[float]
     gradient: dict[str, float]
@@ -300,6 +307,7 @@ class _Observer:
         train, validation, test = (
             torch.from_numpy(part.csr()[chosen].toarray() > 0) for part in (split.train, split.validation, split.test)
         )
+        self.popularity = split.train.item_counts()[sample.positives.numpy()]
         self.targets = {
             "training": {"relevant": train},
             "test": {"relevant": test, "candidates": ~(train | validation)},
@@ -322,12 +330,19 @@ class _Observer:
             epoch,
             float(loss.detach()),
             _quantiles(entropy(weights / weights.sum(1, keepdim=True)) / log_count),
-            _quantiles(terms.tau),
+            _quantiles(correlation(margins, scores.similarity.detach().double(), scores.real)),
+            _quantiles(terms.intensity),
+            self._softness(terms.tau),
             _quantiles(dro.radius_of_temperature(margins, weights=weights, **game)),
             _quantiles(log_count - entropy(worst)),
             {"users": float(gradient.users.norm()), "items": float(gradient.items.norm())},
             self._alignment(epoch, Direction(-gradient.users, -gradient.items), users, items),
         )
+
+    def _softness(self, tau: Tensor) -> float | None:
+        if (tau == tau[0]).all() or (self.popularity == self.popularity[0]).all():
+            return None
+        return float(spearmanr(tau.numpy(), self.popularity).statistic)
 
     def _alignment(self, epoch: int, direction: Direction, users: Tensor, items: Tensor) -> dict[str, float]:
         # the same noise for every run: differences between losses owe nothing to it
@@ -337,6 +352,13 @@ class _Observer:
             metric = smoothed_ndcg(users @ items.T, noise=_NOISE, draws=_DRAWS, generator=noise, **target)
             found[name] = table_cosine(direction, pull_back(metric.gradient, users, items))
         return found
+
+
+def correlation(one: Tensor, other: Tensor, real: Tensor) -> Tensor:
+    """Correlation of two numbers of the negatives, (B, N) each, within every example, over its ``real`` ones: (B,)."""
+    count = real.sum(1, keepdim=True)
+    centred = [(values - values.where(real, 0).sum(1, keepdim=True) / count).where(real, 0) for values in (one, other)]
+    return torch.nn.functional.cosine_similarity(*centred, dim=1)
 
 
 def entropy(distribution: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from dslstudy.errors import InputError
 from dslstudy.losses import dsl_loss, softmax_loss
@@ -142,7 +143,7 @@ def test_snapshots_are_what_they_say(study):
     sample, chosen = observer.sample, observer.users
     found = scores_of(sample, users[chosen], items)
     terms = inferred(run, found)
-    entropies, radii, from_uniform = [], [], []
+    entropies, radii, from_uniform, couplings = [], [], [], []
     for i in range(len(sample.users)):
         real = found.real[i].numpy()
         kappa = terms.kappa[i].numpy().astype(float)[real]
@@ -151,14 +152,21 @@ def test_snapshots_are_what_they_say(study):
         worst /= worst.sum()
         entropies.append(-(nominal * np.log(nominal)).sum() / np.log(real.sum()))
         radii.append((worst * np.log(worst / nominal)).sum())
+        couplings.append(np.corrcoef(margin, found.similarity[i].numpy()[real])[0, 1])
         from_uniform.append((worst * np.log(worst * real.sum())).sum())
     for name, values in (
         ("kappa_entropy", entropies),
         ("radius", radii),
         ("radius_from_uniform", from_uniform),
-        ("tau", terms.tau.numpy()),
+        ("coupling", couplings),
+        ("intensity", terms.intensity.numpy()),
     ):
         np.testing.assert_allclose(getattr(snapshot, name), np.quantile(values, LEVELS), rtol=1e-4, atol=1e-6)
+    degree = [sum(split.train.items == item) for item in sample.positives.tolist()]
+    ranks = [stats.rankdata(values) for values in (terms.tau.numpy(), degree)]
+    assert snapshot.softness == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    softmax = inside._Observer(RUNS["softmax"], split, study.profile).look(1, users, items)
+    assert softmax.softness is None
 
 
 def test_a_step_against_the_gradient_lowers_the_loss_as_its_norm_says(study):
