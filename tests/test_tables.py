@@ -166,7 +166,10 @@ def test_published_tables_hold_sourced_facts():
     assert published_value("amazon2014-health", "softmax", "recall@20") == 0.1719
     assert published_value("amazon2014-health", "softmax", "ndcg@20", backbone="lightgcn") == 0.1235
     assert published_value("amazon2014-electronic-popularity", "softmax", "ndcg@20") == 0.0142
+    assert published_value("amazon2014-electronic-popularity", "psl", "ndcg@20") == 0.0149
+    assert published_value("amazon2014-health", "psl", "ndcg@20") == 0.1268
     assert published_value("movielens-100k", "softmax", "ndcg@20") is None
+    assert published_value("movielens-100k", "dsl", "ndcg@20") is None
     assert published_ranking("movielens-100k").empty
     assert published_values("amazon2014-health", ["bpr", "none"])["ndcg@20"] == {"bpr": 0.1234}
 

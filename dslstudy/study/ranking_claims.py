@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dslstudy.data.published import NAMES_IN_PRINT, PRINTED_AS, published, published_ranking, published_value
+from dslstudy.data.published import PRINTED_AS, published, published_rows, published_value
 from dslstudy.metrics.significance import Interval, mean_interval
 from dslstudy.study.cells import Cell, state_of
 from dslstudy.study.claims import FEWEST, Claim, Evidence
@@ -94,8 +94,7 @@ def _table_of(dataset: str) -> str:
 
 
 def _source(dataset: str, loss: str, backbone: str) -> str:
-    rows = published_ranking(dataset, backbone=backbone)
-    return str(rows[rows.loss == NAMES_IN_PRINT[loss]]["source"].iloc[-1])
+    return str(published_rows(dataset, loss, backbone=backbone)["source"].iloc[-1])
 
 
 def tuned(study: Study, dataset: str, backbone: str, loss: str) -> list[Record]:
