@@ -105,7 +105,7 @@ def draw_exposure(
         ax.set_yscale("log", nonpositive="mask")
         ax.set_ylim(bottom=_LEAST_SHARE)
         ax.minorticks_off()
-        ax.set(xlabel="popularity decile in train, head first", title=name)
+        ax.set(xlabel="popularity decile in train, most popular first", title=name)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g}%"))
     axes[0].set_ylabel("share of the places")

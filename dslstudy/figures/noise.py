@@ -11,28 +11,38 @@ from dslstudy.figures.style import BLACK, BLUE, CYCLE, GREY, WIDTH, label_panels
 from dslstudy.names import display_name, metric_name
 from dslstudy.study.noise_experiments import HiddenWeight
 
+#: what the others are compared with
+_REFERENCE = "softmax"
+
 
 def draw_noise(values: Mapping[str, Mapping[float, NDArray[np.float64]]], *, metric: str = "ndcg@20") -> Figure:
-    """A metric over the probability of false negatives, and what is left of each loss's own value without them.
+    """A metric over the probability of false negatives, and how much more than SL each loss keeps of its own value.
 
     Args:
-        values: loss -> probability -> one value for each seed, probability zero among them.
+        values: loss -> probability -> one value for each seed, the same seeds for all, probability zero among them.
         metric: what the values are.
     """
     figure = Figure(figsize=(WIDTH, 3.2))
     left, right = figure.subplots(1, 2)
     for loss, of_loss in values.items():
         probabilities = sorted(of_loss)
+        shared = [p for p in probabilities if p in values[_REFERENCE]]
         _draw_seeds(left, {p: of_loss[p] for p in probabilities}, loss)
-        _draw_seeds(right, {p: 100 * (of_loss[p] / of_loss[0.0] - 1) for p in probabilities}, loss)
+        if loss != _REFERENCE:
+            _draw_seeds(right, {p: 100 * (_change(of_loss, p) - _change(values[_REFERENCE], p)) for p in shared}, loss)
+    right.axhline(0, color=loss_colour(_REFERENCE), linewidth=1)
     for ax in (left, right):
         ax.set_xlabel("probability of a false negative, p")
         _ticks(ax, sorted({p for of_loss in values.values() for p in of_loss}))
     left.set(ylabel=f"test {metric_name(metric)}", title="Value")
-    right.set(ylabel="change from p = 0, %", title="Relative to its own p = 0")
+    right.set(ylabel="change from p = 0, less SL's, points", title="Kept, beside SL")
     left.legend()
     label_panels((left, right))
     return figure
+
+
+def _change(values: Mapping[float, NDArray[np.float64]], probability: float) -> NDArray[np.float64]:
+    return values[probability] / values[0.0] - 1
 
 
 def _ticks(ax: Axes, values: Sequence[float]) -> None:
@@ -78,7 +88,7 @@ def draw_hidden_weight(measured: Mapping[str, Mapping[float, HiddenWeight]]) -> 
         ratio = [force / found.share for force in found.force_at.values()]
         sharp.plot(list(found.force_at), ratio, ".-", color=colour, label=f"p = {probability:g}")
     sharp.axhline(1, color=GREY, linewidth=1)
-    sharp.set(title="Models of SL", xlabel="temperature", xscale="log")
+    sharp.set(title="Models of SL", xlabel="temperature", ylabel="as in (b)", xscale="log")
     _ticks(sharp, list(found.force_at))
     sharp.minorticks_off()
     sharp.legend()

@@ -18,6 +18,7 @@ from dslstudy.errors import InputError
 LEVEL = 0.05
 # Resampled values in flight: few enough to stay in a processor's cache.
 _CHUNK = 100_000
+_MOST_FLIPPED = 20
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,26 @@ def percentile_interval(estimate: float, resampled: np.ndarray, confidence: floa
     beyond = min((resampled <= 0).sum(), (resampled >= 0).sum())
     p_value = min(1.0, 2 * (1 + beyond) / (1 + len(resampled)))
     return Interval(float(estimate), float(low), float(high), float(p_value), confidence)
+
+
+def sign_flip_p_value(differences: ArrayLike) -> float:
+    """Exact two-sided p-value of a mean of zero: every sign of every difference, each as likely as the other.
+
+    Args:
+        differences: (n,) paired differences, at most 20 of them (2^n sign patterns are gone through).
+
+    Raises:
+        InputError: more than 20 values, or values that are not finite.
+    """
+    values = np.asarray(differences, dtype=float)
+    if values.size < 2 or not values.any():
+        return 1.0
+    values = _values(values, "differences", least=1)
+    if len(values) > _MOST_FLIPPED:
+        raise InputError(f"{len(values)} differences have too many sign patterns; use the paired bootstrap")
+    from scipy.stats import permutation_test
+
+    return float(permutation_test((values,), np.sum, permutation_type="samples", n_resamples=np.inf).pvalue)
 
 
 def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:

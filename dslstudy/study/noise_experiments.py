@@ -127,7 +127,7 @@ class HiddenWeight:
     """What a trained model's loss does to false negatives among the negatives.
 
     Attributes:
-        share: of the negatives that are hidden items.
+        share: of the negatives that are hidden items, a mean over examples.
         kappa_hidden: their mean weight kappa; one for SL.
         kappa_others: mean weight of the other negatives.
         force: share of the worst-case distribution that they carry: how much of the push against negatives hits them.
@@ -196,7 +196,7 @@ def measure_hidden(model: TrainedModel, profile: str) -> HiddenWeight:
 
     kappa, margins, tau = terms.kappa.numpy(), margin.numpy(), terms.tau.double()
     return HiddenWeight(
-        share=float(hidden.sum() / real.sum()),
+        share=float((hidden.sum(axis=1) / real.sum(axis=1).clip(1)).mean()),
         kappa_hidden=float(kappa[hidden].mean()),
         kappa_others=float(kappa[others].mean()),
         force=force(tau, terms.kappa.double()),

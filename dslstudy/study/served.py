@@ -23,7 +23,7 @@ from dslstudy.metrics.exposure import (
     recommend,
     scores_of_tables,
 )
-from dslstudy.metrics.significance import Interval, holm, paired_bootstrap
+from dslstudy.metrics.significance import Interval, holm, paired_bootstrap, sign_flip_p_value
 from dslstudy.models import model_class
 from dslstudy.study.cells import State
 from dslstudy.study.config import RunConfig
@@ -32,6 +32,8 @@ from dslstudy.study.study import Study, split_of
 
 #: deciles of the most popular items; what is not in them is the tail
 HEAD = 2
+#: so few users that differ are compared by an exact test
+FEW = 16
 #: a record's NDCG is kept in single precision
 _NEAR = 1e-6
 
@@ -147,21 +149,25 @@ def served(study: Study, state: State, *, seeds: int | None = None) -> Served:
 def differences_by_column(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], *, seed: int = 0
 ) -> tuple[list[Interval], NDArray[np.float64]]:
-    """Paired bootstrap over users of every column, and the p-values after Holm over the columns.
+    """Paired bootstrap over users of every column, and p-values after Holm over the columns.
+
+    Where few users differ a bootstrap cannot be trusted (if none is better, no resample can favour the one): there the
+    p-value is that of the exact sign-flip test.
 
     Args:
         ours: (n, groups) values of each user.
         theirs: the same of what is compared with.
         seed: of the bootstrap.
     """
-    found = [paired_bootstrap(a, b, seed=seed) for a, b in zip(ours.T, theirs.T, strict=True)]
-    return found, np.asarray(holm([interval.p_value for interval in found]))
+    pairs = list(zip(ours.T, theirs.T, strict=True))
+    found = [paired_bootstrap(a, b, seed=seed) for a, b in pairs]
+    return found, np.asarray(holm([_p_value(each, a - b) for each, (a, b) in zip(found, pairs, strict=True)]))
 
 
 def differences_by_users(
     ours: NDArray[np.float64], theirs: NDArray[np.float64], groups: NDArray[np.int64], *, seed: int = 0
 ) -> tuple[list[Interval], NDArray[np.float64]]:
-    """Paired bootstrap over the users of every group, and the p-values after Holm over the groups.
+    """Paired bootstrap over the users of every group, and p-values after Holm over the groups, likewise.
 
     Args:
         ours: (n,) value of each user.
@@ -171,4 +177,11 @@ def differences_by_users(
     """
     members = [groups == group for group in range(int(groups.max()) + 1)]
     found = [paired_bootstrap(ours[of_group], theirs[of_group], seed=seed) for of_group in members]
-    return found, np.asarray(holm([interval.p_value for interval in found]))
+    p_values = [_p_value(each, (ours - theirs)[of_group]) for each, of_group in zip(found, members, strict=True)]
+    return found, np.asarray(holm(p_values))
+
+
+def _p_value(interval: Interval, differences: NDArray[np.float64]) -> float:
+    """The bootstrap's, or the exact one where few users differ."""
+    moved = differences[differences != 0]
+    return float(interval.p_value) if len(moved) >= FEW else sign_flip_p_value(moved)

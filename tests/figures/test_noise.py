@@ -20,11 +20,11 @@ def points(ax):
 def test_values_and_changes():
     values = {
         "softmax": {0.0: np.array([0.4, 0.5]), 0.1: np.array([0.3, 0.4])},
-        "dsl": {0.1: np.array([0.2]), 0.0: np.array([0.8])},
+        "dsl": {0.1: np.array([0.2, 0.2]), 0.0: np.array([0.8, 0.4])},
     }
     left, right = render(draw_noise(values))
-    assert {(0.0, 0.4), (0.0, 0.5), (0.0, 0.45), (0.1, 0.35), (0.0, 0.8), (0.1, 0.2)} <= points(left)
-    assert {(0.1, -25.0), (0.1, -20.0), (0.1, -22.5), (0.1, -75.0)} <= points(right)
+    assert {(0.0, 0.4), (0.0, 0.5), (0.0, 0.45), (0.1, 0.35), (0.0, 0.8), (0.0, 0.4), (0.1, 0.2)} <= points(left)
+    assert {(0.1, -50.0), (0.1, -30.0), (0.1, -40.0)} <= points(right)  # -75 and -50 less SL's -25 and -20
     assert {y for x, y in points(right) if x == 0.0} == {0.0}
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["SL", "DSL"]
 

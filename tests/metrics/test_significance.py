@@ -10,7 +10,7 @@ from scipy import stats
 
 import dslstudy.metrics
 from dslstudy.errors import InputError
-from dslstudy.metrics.significance import Interval, holm, mean_interval, paired_bootstrap
+from dslstudy.metrics.significance import Interval, holm, mean_interval, paired_bootstrap, sign_flip_p_value
 
 
 def per_user(users, shift, seed):
@@ -167,6 +167,19 @@ def test_bad_input_is_refused_with_a_reason():
     for p in ([0.5, 1.5], [float("nan")], [[0.1]]):
         with pytest.raises(InputError, match="p-values"):
             holm(p)
+
+
+@given(st.lists(st.sampled_from([-2.0, -1.0, -0.5, 0.5, 1.0, 3.0]), min_size=1, max_size=9))
+def test_sign_flips_are_counted_one_by_one(differences):
+    patterns = [np.dot(signs, np.abs(differences)) for signs in itertools.product((-1, 1), repeat=len(differences))]
+    as_far = np.mean([abs(total) >= abs(sum(differences)) - 1e-12 for total in patterns])
+    assert sign_flip_p_value(differences) == pytest.approx(as_far)
+
+
+def test_sign_flips_of_nothing_and_of_too_much():
+    assert sign_flip_p_value([]) == sign_flip_p_value([0.0, 0.0]) == 1.0
+    with pytest.raises(InputError, match="too many sign patterns"):
+        sign_flip_p_value(np.ones(21))
 
 
 @given(st.floats(1e-3, 1e3))

@@ -87,3 +87,14 @@ def test_differences_by_group_against_means():
         [np.mean([ours[n, 1] - theirs[n, 1] for n in range(60) if n % 4 == group]) for group in range(4)]
     )
     assert (adjusted >= [each.p_value for each in found]).all()
+
+
+def test_where_few_differ_no_resample_is_trusted():
+    ours, theirs = np.zeros((500, 1)), np.zeros((500, 1))
+    theirs[:5] = np.linspace(0.1, 0.2, 5)[:, None]
+    (interval,), (p_value,) = differences_by_column(ours, theirs)
+    assert interval.p_value < 0.05
+    assert p_value == 2 / 2**5  # all signs alike, one way or the other
+    (_, p_value) = differences_by_users(ours[:, 0], theirs[:, 0], np.zeros(500, int))
+    assert p_value.tolist() == [2 / 2**5]
+    assert differences_by_column(ours, ours)[1].tolist() == [1.0]
