@@ -321,6 +321,7 @@ def claims_table(rows: Sequence["Row"]) -> "pd.DataFrame":
             "ours": "–" if row.evidence is None else _ours(row),
             "verdict": row.verdict,
             "runs": "–" if row.evidence is None else f"{len(row.evidence.runs)} ({row.state})",
+            "covers": "–" if row.evidence is None else row.evidence.note,
             "chapter": row.claim.notebook,
         }
         for row in rows

@@ -88,7 +88,10 @@ def check_numbers(copies: list[Path]) -> None:
 @contextlib.contextmanager
 def alone(layout: Layout) -> Iterator[None]:
     """Hold the output folder: two builds at once would tear each other's files. The lock ends with the process."""
-    layout.output.mkdir(parents=True, exist_ok=True)
+    try:
+        layout.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BookError(f"cannot make the output folder {layout.output} ({error.strerror}); choose another") from error
     with (layout.output / ".lock").open("w") as stream:
         try:
             import fcntl

@@ -1,8 +1,8 @@
 """The claims ledger: what the papers say, what the records of this study say, and a verdict that a rule gives.
 
 No verdict is typed. Each claim names the runs that speak about it; what the store has of them gives an interval, and
-one of four rules turns reported value and interval into *reproduced*, *partly*, *not* or *not attempted* (book: the
-chapters that each row names).
+one of four rules turns reported value and interval into *reproduced*, *partly*, *undecided*, *not* or *not attempted*
+(book: the chapters that each row names).
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,9 @@ from dslstudy.metrics.significance import Interval
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study
 
-REPRODUCED, PARTLY, NOT, NOT_ATTEMPTED = "reproduced", "partly", "not", "not attempted"
-VERDICTS = (REPRODUCED, PARTLY, NOT, NOT_ATTEMPTED)
+REPRODUCED, PARTLY, UNDECIDED, NOT = "reproduced", "partly", "undecided", "not"
+NOT_ATTEMPTED = "not attempted"
+VERDICTS = (REPRODUCED, PARTLY, UNDECIDED, NOT, NOT_ATTEMPTED)
 #: a metric within this share of its published value is reproduced, within the second one partly
 NEAR, ROUGHLY = 0.05, 0.15
 #: fewest runs that give an interval over seeds
@@ -120,10 +121,12 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
     """What a rule says.
 
     ``effect``: reproduced if the interval lies on the reported side of zero and reaches the reported size, partly if it
-    lies there and does not reach it. ``direction``: reproduced if it lies on the side of zero that the sign of
-    ``reported`` says. ``exceeds``: reproduced if the whole interval lies above the reported value, partly if our
-    estimate does. ``value``: reproduced if the interval holds the reported value or our estimate is within 5 % of it,
-    partly within 15 %. What is incomplete is at most partly reproduced.
+    lies there and does not reach it, undecided if it holds zero and reaches the reported size. ``direction``:
+    reproduced if it lies on the side of zero that the sign of ``reported`` says, undecided if it holds zero.
+    ``exceeds``: reproduced if the whole interval lies above the reported value, partly if our estimate does, undecided
+    if only a part of the interval does. ``value``: reproduced if the interval holds the reported value or our estimate
+    is within 5 % of it, partly within 15 %. What is incomplete is at most partly reproduced; runs that are too few for
+    any estimate leave a claim undecided.
 
     Args:
         rule: ``effect``, ``direction``, ``exceeds`` or ``value``.
@@ -131,8 +134,10 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
         ours: our value.
         complete: every run that the claim speaks of is there.
     """
-    if reported is None or not isfinite(ours.estimate):
+    if reported is None:
         return NOT_ATTEMPTED
+    if not isfinite(ours.estimate):
+        return UNDECIDED
     full = REPRODUCED if complete else PARTLY
     if rule == "value":
         away = abs(ours.estimate / reported - 1)
@@ -140,9 +145,12 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
             return full
         return PARTLY if away <= ROUGHLY else NOT
     if rule == "exceeds":
-        return full if ours.low > reported else PARTLY if ours.estimate > reported else NOT
+        if ours.low > reported:
+            return full
+        return PARTLY if ours.estimate > reported else UNDECIDED if ours.high > reported else NOT
     sign = 1 if reported > 0 else -1
     nearest, farthest = sorted((sign * ours.low, sign * ours.high))
     if not nearest > 0:
-        return NOT
+        undecided = farthest >= 0 if rule == "direction" else farthest >= sign * reported
+        return UNDECIDED if undecided else NOT
     return full if rule == "direction" or farthest >= sign * reported else PARTLY

@@ -18,6 +18,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from dslstudy.errors import InputError
 from dslstudy.study.spaces import Point, Space
 
 #: proposals before the tree-structured Parzen estimator has something to learn from (Optuna's own number)
@@ -70,6 +71,9 @@ class Journal:
         sampler: ``tpe``, ``random`` or ``grid``, which goes through the space in random order.
         seed: of the proposals.
         start: the first proposal, if it is given.
+
+    Raises:
+        InputError: the file is damaged.
     """
 
     def __init__(
@@ -81,7 +85,11 @@ class Journal:
         _drop_torn_line(path, lock)
         self._space = {name: CategoricalDistribution(list(values)) for name, values in space.items()}
         self._sampler, self._seed, self._start = sampler, seed, dict(start or {})
-        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        self.path = path
+        try:
+            storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"the journal {path} is damaged ({error}); delete it and search again") from error
         if _NAME in optuna.get_all_study_names(storage):  # asking Optuna to create it if need be would write a line
             self._study = optuna.load_study(study_name=_NAME, storage=storage)
         else:

@@ -158,6 +158,7 @@ def run_searches(
     Returns:
         The trials of each.
     """
+    study.store.prepare()
     with locks_of(study.store.root).held(search.key for search in searches):
         journals = [_journal(study, search) for search in searches]
         rounds = [_rounds(*each) for each in zip(searches, journals, priors, strict=True)]
@@ -167,15 +168,13 @@ def run_searches(
 
 
 def found_trials(study: Study, search: Search) -> list[Trial]:
-    """The trials so far, without training any: those in this machine's store, else the committed ones."""
-    for root in (study.store.root, study.committed.root):
-        if _path(root, search).exists():
-            return [
-                Trial(each.number, each.parameters, config, study.find(config), each.failed)
-                for each in _open(root, search, lock_root=study.store.root).proposals()
-                for config in [search.run_of(each.parameters)]
-            ]
-    return []
+    """The trials so far, without training any: this machine's, or the committed ones where those know more."""
+    found = _farthest(study, search)
+    return [
+        Trial(each.number, each.parameters, config, study.find(config), each.failed)
+        for each in (found.proposals() if found else ())
+        for config in [search.run_of(each.parameters)]
+    ]
 
 
 def best_trial(trials: Sequence[Trial]) -> Trial:
@@ -201,6 +200,7 @@ def obtain_alone(
         description: the progress bar's title.
         done: called with those that were trained.
     """
+    study.store.prepare()
     with locks_of(study.store.root).held(config.key for config in configs):
         before = {config.key: study.find(config) for config in configs}
         records = study.obtain(configs, description=description)
@@ -257,13 +257,26 @@ def _path(root: Path, search: Search) -> Path:
 
 
 def _journal(study: Study, search: Search) -> "Journal":
-    """The journal in this machine's store; a committed one is copied there, so that its search can go on."""
+    """The journal in this machine's store; a committed one that knows more takes its place, so that it can go on."""
     own, committed = _path(study.store.root, search), _path(study.committed.root, search)
-    if not own.exists() and committed.exists():
+    found = _farthest(study, search)
+    if found is not None and found.path == committed != own:
         own.parent.mkdir(parents=True, exist_ok=True)
         with replacing(own) as temporary:
             shutil.copyfile(committed, temporary)
     return _open(study.store.root, search, lock_root=study.store.root)
+
+
+def _farthest(study: Study, search: Search) -> "Journal | None":
+    """Of this machine's journal and the committed one, that with more outcomes; ``None`` if there is neither."""
+    roots = dict.fromkeys((study.store.root, study.committed.root))
+    paths = {root: _path(root, search) for root in roots}
+    journals = [
+        _open(root, search, lock_root=study.store.root)
+        for root, path in paths.items()
+        if path.exists() and path.stat().st_size  # an empty file is what a full disk left: nothing is known
+    ]
+    return max(journals, key=lambda journal: sum(each.told for each in journal.proposals()), default=None)
 
 
 def _open(root: Path, search: Search, *, lock_root: Path) -> "Journal":

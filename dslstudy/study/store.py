@@ -129,6 +129,8 @@ class Record:
         Raises:
             InputError: it was written for another schema, or its key does not fit its configuration.
         """
+        if not isinstance(values, Mapping):
+            raise InputError(f"{path}: a record is a JSON object, not a {type(values).__name__}")
         if values.get("schema") != SCHEMA:
             raise InputError(f"{path}: record of schema {values.get('schema')!r}, this version reads {SCHEMA}")
         task = values.get("task", "ranking")  # the only one there was when the first records were written
@@ -149,10 +151,29 @@ class RunStore:
 
     Args:
         root: the folder; it need not exist yet.
+
+    Raises:
+        InputError: there is something else in its place.
     """
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).expanduser()
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"the store {self.root} is no folder; give a folder for the records")
+
+    def prepare(self) -> None:
+        """Make the folder, before work is done whose result it shall keep.
+
+        Raises:
+            InputError: it cannot be made.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(
+                f"cannot make the store {self.root} ({error.strerror}); give --store, or set DSLSTUDY_CACHE to, a"
+                " folder you may write to"
+            ) from error
 
     def folder(self, dataset: str) -> Path:
         """Where the records of a data set lie."""

@@ -206,6 +206,7 @@ class Study:
 
     def _train(self, configs: Sequence[AnyConfig]) -> list[TrainedModel] | list[TrainedClickModel]:
         """Train one stack and store its records."""
+        self.store.prepare()
         if isinstance(configs[0], ClickRunConfig):
             device, progress = self.device, self.progress
             return [train_click_run(config, self.store, device=device, progress=progress) for config in configs]

@@ -15,7 +15,7 @@ from dslstudy.data.published import published_value
 from dslstudy.metrics.significance import Interval, mean_interval
 from dslstudy.study import Record, RunConfig, RunStore, open_study
 from dslstudy.study.cells import Cell, cells_of, search_of, seed_runs
-from dslstudy.study.claims import NOT, NOT_ATTEMPTED, PARTLY, REPRODUCED, verdict
+from dslstudy.study.claims import NOT, NOT_ATTEMPTED, PARTLY, REPRODUCED, UNDECIDED, verdict
 from dslstudy.study.click_experiments import headline, world
 from dslstudy.study.ledger import claims, ledger
 from dslstudy.study.protocol import protocol_of
@@ -32,22 +32,24 @@ HEALTH = "amazon2014-health"
         ("effect", 6.0, (7, 5, 9), REPRODUCED),
         ("effect", 6.0, (4, 1, 6.5), REPRODUCED),
         ("effect", 6.0, (2, 1, 3), PARTLY),
-        ("effect", 6.0, (5, -1, 11), NOT),
+        ("effect", 6.0, (5, -1, 11), UNDECIDED),
+        ("effect", 6.0, (2, -1, 5), NOT),
         ("effect", 6.0, (-5, -6, -4), NOT),
         ("effect", -0.3, (-0.4, -0.5, -0.2), REPRODUCED),
         ("effect", -0.3, (-0.2, -0.29, -0.1), PARTLY),
-        ("effect", -0.3, (-0.4, -0.9, 0.1), NOT),
+        ("effect", -0.3, (-0.4, -0.9, 0.1), UNDECIDED),
         ("direction", 1.0, (0.001, 0.0005, 0.002), REPRODUCED),
         ("direction", -1.0, (0.001, 0.0005, 0.002), NOT),
-        ("direction", 1.0, (0.1, 0.0, 0.2), NOT),
+        ("direction", 1.0, (0.1, 0.0, 0.2), UNDECIDED),
         ("value", 0.12, (0.125, 0.124, 0.126), REPRODUCED),
         ("value", 0.12, (0.2, 0.1, 0.3), REPRODUCED),
         ("value", 0.12, (0.13, 0.129, 0.131), PARTLY),
         ("value", 0.12, (0.15, 0.149, 0.151), NOT),
-        ("effect", 6.0, (float("nan"),) * 3, NOT_ATTEMPTED),
+        ("effect", 6.0, (float("nan"),) * 3, UNDECIDED),
         ("exceeds", 10.0, (12, 10.5, 13), REPRODUCED),
         ("exceeds", 10.0, (12, 10.0, 14), PARTLY),
-        ("exceeds", 10.0, (7, 6, 12), NOT),
+        ("exceeds", 10.0, (7, 6, 12), UNDECIDED),
+        ("exceeds", 10.0, (7, 6, 8), NOT),
     ],
 )
 def test_rules_at_their_borders(rule, reported, interval, expected):
@@ -222,7 +224,7 @@ def test_the_command_prints_the_ledger(study, tmp_path):
     run = CliRunner().invoke
     result = run(cli, ["claims", "--attempted", "--store", str(tmp_path / "store")])
     assert result.exit_code == 0, result.output
-    assert "1 reproduced, 0 partly, 0 not" in result.output
+    assert "1 reproduced, 0 partly, 0 undecided, 0 not" in result.output
     assert f"NDCG@20 of softmax with mf on {HEALTH}" in result.output
     rows = json.loads(run(cli, ["claims", "--json", "--store", str(tmp_path / "store")]).output)
     assert len(rows) == len(claims())

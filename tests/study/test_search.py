@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from dslstudy.errors import InputError
 from dslstudy.study import RunConfig, open_study
-from dslstudy.study.search import Search, Trial, best_trial, found_trials, run_search
+from dslstudy.study.search import Search, Trial, _path, best_trial, found_trials, run_search
 from dslstudy.study.spaces import OF_RUN, SPACES, STARTS, size_of, space_of
 from dslstudy.study.study import DivergedError, Study
 
@@ -198,3 +198,45 @@ def test_searches_that_cannot_be(changes, message):
         search_of(**changes)
     with pytest.raises(InputError, match="loss with a search space"):
         space_of("none")
+
+
+def outcomes(trials):
+    return [(trial.number, trial.parameters, trial.value) for trial in trials]
+
+
+def test_whichever_journal_knows_more_is_gone_on_with(study, tmp_path):
+    search = search_of(trials=4)
+    committed = open_study("smoke", store=tmp_path / "committed", progress=False)
+    run_search(study, search_of(trials=2))  # begun here
+    found = outcomes(run_search(committed, search))  # and finished elsewhere since
+    assert outcomes(found_trials(study, search)) == found
+    own = _path(study.store.root, search)
+    own.write_bytes(b"")  # nothing is known here: no reason to write
+    assert outcomes(found_trials(study, search)) == found
+    assert own.read_bytes() == b""
+    assert outcomes(run_search(study, search)) == found
+    assert own.read_bytes() == _path(committed.store.root, search).read_bytes()
+    more = outcomes(run_search(study, search_of(trials=6)))
+    assert (len(more), more[:4]) == (6, found)
+    assert outcomes(found_trials(study, search_of(trials=6))) == more  # now this machine's knows more
+
+
+def test_a_damaged_journal_says_so(study):
+    search = search_of(trials=2)
+    run_search(study, search)
+    path = _path(study.store.root, search)
+    first, *rest = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    path.write_text("".join([first[:10] + "\n", *rest]), encoding="utf-8")
+    with pytest.raises(InputError, match=r"journal.*is damaged.*delete it"):
+        found_trials(study, search)
+
+
+def test_a_store_that_cannot_be_made_is_said_before_anything_is_trained(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is no folder"):
+        open_study("smoke", store=tmp_path / "file")
+    study = open_study("smoke", store=tmp_path / "file" / "below", progress=False)
+    monkeypatch.setattr("dslstudy.study.study.split_of", None)  # no data are loaded
+    for attempt in (lambda: run_search(study, search_of()), lambda: study.obtain([RunConfig(**BASE)])):
+        with pytest.raises(InputError, match="cannot make the store"):
+            attempt()
