@@ -1,5 +1,6 @@
 """The README's figure and table, made from the committed records: ``python -m dslstudy.book.readme``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -13,7 +14,7 @@ from dslstudy.names import display_name, metric_name
 from dslstudy.study import Study, open_study
 from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_runs
 from dslstudy.study.protocol import protocol_of
-from dslstudy.study.store import committed_store
+from dslstudy.study.store import Record, committed_store
 from dslstudy.study_tables import cell_label, compare
 
 DATASET = "amazon2014-health"
@@ -78,15 +79,24 @@ def _without_start(states: list[State]) -> list[str]:
         runs = unprimed_runs(study, state.cell) if state.cell.loss == "dsl" else []
         found = [record for run in runs if (record := study.committed.get(run))]
         others = {s.cell.label: s.found for s in states if _backbone(s) == state.cell.backbone}
-        if not runs or len(found) < len(runs) or "softmax" not in others:
+        if not runs or len(found) < len(runs) or not {"softmax", MATCHED} <= set(others):
             continue
-        beside = compare({"unprimed": found, "softmax": others["softmax"]}, metric=METRIC)["unprimed"]
         sentences.append(
-            f"The best setting of DSL that its search found besides the start it was given reaches"
-            f" {tables.plus_minus([record.test[METRIC] for record in found])},"
-            f" {tables.between(beside.relative, percent=True)} over SL ({beside.verdict} it; uncorrected)."
+            f"With {display_name(_backbone(state))} the best setting of DSL that its search found besides the start it"
+            f" was given reaches {tables.plus_minus([record.test[METRIC] for record in found])};"
+            f" beside SL {_both_metrics(found, others['softmax'])}; beside {cell_label(MATCHED)}"
+            f" {_both_metrics(found, others[MATCHED])} (uncorrected)."
         )
     return sentences
+
+
+def _both_metrics(found: Sequence[Record], reference: Sequence[Record]) -> str:
+    """What some seeds have over others in every metric, over users, in words."""
+    words = []
+    for metric in reversed(tables.METRICS):
+        each = compare({"found": found, "reference": reference}, reference="reference", metric=metric)["found"]
+        words.append(f"{metric_name(metric)} {tables.between(each.relative, percent=True)}, {each.verdict} it")
+    return " and ".join(words)
 
 
 def _backbone(state: State) -> str:
@@ -102,10 +112,9 @@ def _beside_control(states: list[State]) -> list[str]:
             s.cell.label: s.found for s in states if _backbone(s) == backbone and s.cell.label in ("dsl", MATCHED)
         }
         if len(records) == 2:
-            found = compare(records, reference=MATCHED, metric=METRIC)["dsl"]
             sentences.append(
-                f"With {display_name(backbone)} DSL has {tables.between(found.relative, percent=True)} of"
-                f" {metric_name(METRIC)} over {cell_label(MATCHED)} ({found.verdict} it; one comparison, uncorrected)."
+                f"With {display_name(backbone)} DSL beside {cell_label(MATCHED)}:"
+                f" {_both_metrics(records['dsl'], records[MATCHED])} (uncorrected)."
             )
     return sentences
 
