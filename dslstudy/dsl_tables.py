@@ -140,6 +140,7 @@ def dials(
         for loss, line in of_losses.items():
             means = {value: float(np.mean([r.validation[metric] for r in of])) for value, of in line.items()}
             best = max(means, key=lambda value: means[value])
+            reach = max(means.values()) - min(means.values())
             given_up = means[best] - means[centres[dial][loss]]
             rows.append(
                 {
@@ -147,9 +148,11 @@ def dials(
                     "loss": display_name(loss),
                     "chosen": f"{centres[dial][loss]:g}",
                     "best here": f"{best:g}",
+                    "at the edge": "yes" if best in (min(means), max(means)) else "no",
                     "given up": given_up,
-                    "from worst to best": max(means.values()) - min(means.values()),
-                    "more than seeds do": "yes" if given_up > noise[loss] else "no",
+                    "given up > Δ": "yes" if given_up > noise[loss] else "no",
+                    "from worst to best": reach,
+                    "range > Δ": "yes" if reach > noise[loss] else "no",
                     "records": [record for value in sorted(line) for record in line[value]],
                 }
             )

@@ -51,7 +51,9 @@ def test_dials_say_what_the_chosen_value_gives_up():
     assert (steep["loss"], steep["chosen"], steep["best here"]) == ("DSL", "0.1", "0.2")
     assert steep["given up"] == pytest.approx(0.04)
     assert steep["from worst to best"] == pytest.approx(0.07)
-    assert (steep["more than seeds do"], level["more than seeds do"]) == ("yes", "no")
+    assert (steep["given up > Δ"], level["given up > Δ"]) == ("yes", "no")
+    assert (steep["range > Δ"], level["range > Δ"]) == ("yes", "no")
+    assert (steep["at the edge"], level["at the edge"]) == ("no", "yes")
     assert steep["records"] == [*line[0.1], *line[0.2], *line[0.5]]
 
 
