@@ -71,8 +71,7 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
     The same command in several terminals shares the work: no two of them train the same run. Machines without a
     common --store take --share 1/N to N/N instead.
 
-    Example (what `dslstudy run paper --only iid --dataset amazon2014-health` would be):
-    dslstudy study --profile paper --only iid --dataset amazon2014-health
+    Example: dslstudy study --profile paper --only iid --dataset amazon2014-health
     """
     from dslstudy.study import open_study
     from dslstudy.study.cells import cells_of, share_of, state_of
@@ -80,6 +79,10 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
     from dslstudy.study.protocol import protocol_of
 
     cells = cells_of(protocol_of(profile), table, datasets=datasets, backbones=backbones, losses=losses)
+    if not cells:
+        raise InputError(
+            "the table has no such cell: baselines such as ease have no loss, leave out --loss or --backbone"
+        )
     cells = share_of(cells, *parse_share(share))
     study = open_study(profile, store=store, device=device, progress=not quiet, compile=compile_)
     estimates = Estimates(study)

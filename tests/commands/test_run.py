@@ -16,7 +16,7 @@ SMALL = ["--set", "epochs=2", "--set", "evaluate_every=1", "--set", "num_negativ
 
 
 def dslstudy(*words, **environment):
-    command = [sys.executable, "-c", "from dslstudy.cli import main; main()", *words]
+    command = [sys.executable, "-m", "dslstudy", *words]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, check=False)
 
 

@@ -109,6 +109,7 @@ def test_killed_it_goes_on_where_it_was(call, tmp_path):
         (["--share", "3/2"], "--share takes I/N"),
         (["--only", "popularity-shift", "--dataset", "movielens-100k"], "of table popularity-shift at profile smoke"),
         (["--device", "abacus"], "not available"),
+        (["--loss", "softmax", "--backbone", "ease"], "no such cell"),
     ],
 )
 def test_bad_input_is_one_line(call, words, message):
