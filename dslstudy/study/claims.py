@@ -124,9 +124,9 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
     lies there and does not reach it, undecided if it holds zero and reaches the reported size. ``direction``:
     reproduced if it lies on the side of zero that the sign of ``reported`` says, undecided if it holds zero.
     ``exceeds``: reproduced if the whole interval lies above the reported value, partly if our estimate does, undecided
-    if only a part of the interval does. ``value``: reproduced if the interval holds the reported value or our estimate
-    is within 5 % of it, partly within 15 %. What is incomplete is at most partly reproduced; runs that are too few for
-    any estimate leave a claim undecided.
+    if only a part of the interval does or runs are missing. ``value``: reproduced if the interval holds the reported
+    value or our estimate is within 5 % of it, partly within 15 %. What is incomplete is at most partly reproduced; runs
+    that are too few for any estimate leave a claim undecided.
 
     Args:
         rule: ``effect``, ``direction``, ``exceeds`` or ``value``.
@@ -147,7 +147,9 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
     if rule == "exceeds":
         if ours.low > reported:
             return full
-        return PARTLY if ours.estimate > reported else UNDECIDED if ours.high > reported else NOT
+        if ours.estimate > reported:
+            return PARTLY
+        return UNDECIDED if ours.high > reported or not complete else NOT  # what is missing may exceed it
     sign = 1 if reported > 0 else -1
     nearest, farthest = sorted((sign * ours.low, sign * ours.high))
     if not nearest > 0:

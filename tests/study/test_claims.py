@@ -55,7 +55,10 @@ HEALTH = "amazon2014-health"
 def test_rules_at_their_borders(rule, reported, interval, expected):
     assert verdict(rule, reported, Interval(*interval)) == expected
     incomplete = verdict(rule, reported, Interval(*interval), complete=False)
-    assert incomplete == (PARTLY if expected == REPRODUCED else expected)
+    if rule == "exceeds" and expected == NOT:
+        assert incomplete == UNDECIDED  # others may exceed it
+    else:
+        assert incomplete == (PARTLY if expected == REPRODUCED else expected)
 
 
 @given(st.floats(0.1, 10), st.floats(-20, 20), st.floats(0.01, 5), st.sampled_from(["effect", "direction"]))
@@ -145,7 +148,7 @@ def test_the_gain_is_averaged_over_the_cells_that_are_complete(study):
     assert row_about(study, "under popularity shift").verdict == NOT_ATTEMPTED
     several = row_about(study, "in several settings")
     assert several.evidence.interval.estimate == pytest.approx(7.0)  # the third largest, of a setting and not a metric
-    assert several.verdict == NOT
+    assert several.verdict == UNDECIDED  # most settings are missing
 
 
 def test_runs_of_no_complete_cell_are_no_gain(study):
