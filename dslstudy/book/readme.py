@@ -82,6 +82,8 @@ def _without_start(states: list[State]) -> list[str]:
         runs = unprimed_runs(study, state.cell) if state.cell.loss == "dsl" else []
         found = [record for run in runs if (record := study.committed.get(run))]
         others = {s.cell.label: s.found for s in states if _backbone(s) == state.cell.backbone}
+        if {run.key for run in runs} == {record.key for record in state.found}:
+            continue  # its search chose another point than its start: the table's own line
         if not runs or len(found) < len(runs) or not {"softmax", MATCHED} <= set(others):
             continue
         sentences.append(
