@@ -10,7 +10,7 @@ from dslstudy.metrics.significance import Interval, mean_interval
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.store import Record
-from dslstudy.study_tables import Comparison, compare
+from dslstudy.study_tables import Comparison, beside
 from dslstudy.tables import NOT_RUN, between, plus_minus
 
 #: how dials are called in text
@@ -117,7 +117,7 @@ class WeightCurves:
 
     def beside(self, seeds: Sequence[Record], reference: Sequence[Record]) -> Comparison:
         """Seeds of one setting beside those of another, over users, uncorrected."""
-        return compare({"these": seeds, "those": reference}, reference="those", metric=self.metric)["these"]
+        return beside(seeds, reference, metric=self.metric)
 
 
 def dials(

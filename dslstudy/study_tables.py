@@ -91,6 +91,17 @@ def compare(
     }
 
 
+def beside(found: Sequence[Record], reference: Sequence[Record], *, metric: str = "ndcg@20") -> Comparison:
+    """The seeds of one setting beside those of another, over users: one comparison, so nothing to correct.
+
+    Args:
+        found: the one.
+        reference: the other.
+        metric: which one.
+    """
+    return compare({"found": found, "reference": reference}, reference="reference", metric=metric)["found"]
+
+
 def spaces(protocol: Protocol) -> "pd.DataFrame":
     """The search spaces of a protocol: one row for each loss, one column for each setting."""
     import pandas as pd

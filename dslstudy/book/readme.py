@@ -17,7 +17,7 @@ from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_ru
 from dslstudy.study.dsl_experiments import POSITIVE_WEIGHTS, ablation, chosen_settings
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.store import Record, committed_store
-from dslstudy.study_tables import cell_label, compare
+from dslstudy.study_tables import beside, cell_label, compare
 
 DATASET = "amazon2014-health"
 METRIC = "ndcg@20"
@@ -122,7 +122,7 @@ def _both_metrics(found: Sequence[Record], reference: Sequence[Record]) -> str:
     """What some seeds have over others in every metric, over users, in words."""
     words = []
     for metric in reversed(tables.METRICS):
-        each = compare({"found": found, "reference": reference}, reference="reference", metric=metric)["found"]
+        each = beside(found, reference, metric=metric)
         words.append(f"{metric_name(metric)} {tables.between(each.relative, percent=True)}, {each.verdict} it")
     return " and ".join(words)
 

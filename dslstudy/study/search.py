@@ -260,7 +260,9 @@ def _journal(study: Study, search: Search) -> "Journal":
     """The journal in this machine's store; a committed one that knows more takes its place, so that it can go on."""
     own, committed = _path(study.store.root, search), _path(study.committed.root, search)
     found = _farthest(study, search)
-    if found is not None and found.path == committed != own:
+    if found is not None and found.path == own:
+        return found
+    if found is not None:
         own.parent.mkdir(parents=True, exist_ok=True)
         with replacing(own) as temporary:
             shutil.copyfile(committed, temporary)
@@ -269,8 +271,7 @@ def _journal(study: Study, search: Search) -> "Journal":
 
 def _farthest(study: Study, search: Search) -> "Journal | None":
     """Of this machine's journal and the committed one, that with more outcomes; ``None`` if there is neither."""
-    roots = dict.fromkeys((study.store.root, study.committed.root))
-    paths = {root: _path(root, search) for root in roots}
+    paths = {root: _path(root, search) for root in (study.store.root, study.committed.root)}
     journals = [
         _open(root, search, lock_root=study.store.root)
         for root, path in paths.items()

@@ -129,8 +129,6 @@ class Record:
         Raises:
             InputError: it was written for another schema, or its key does not fit its configuration.
         """
-        if not isinstance(values, Mapping):
-            raise InputError(f"{path}: a record is a JSON object, not a {type(values).__name__}")
         if values.get("schema") != SCHEMA:
             raise InputError(f"{path}: record of schema {values.get('schema')!r}, this version reads {SCHEMA}")
         task = values.get("task", "ranking")  # the only one there was when the first records were written
@@ -263,7 +261,7 @@ def read_record(path: Path) -> Record:
     note(path)
     try:
         return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), path)
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"the record {path} is damaged ({error}); delete it and run again") from error
