@@ -14,7 +14,7 @@ from dslstudy.figures.style import apply_style
 from dslstudy.names import display_name, metric_name
 from dslstudy.study import Study, open_study
 from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_runs
-from dslstudy.study.dsl_experiments import POSITIVE_WEIGHTS, ablation, chosen_settings
+from dslstudy.study.dsl_experiments import ablation, chosen_settings, weight_arms
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.store import Record, committed_store
 from dslstudy.study_tables import beside, cell_label, compare
@@ -103,7 +103,7 @@ def _weaker_pull(states: list[State]) -> list[str]:
     if not (chosen.searched and {"softmax", "dsl"} <= set(lines)):
         return []
     arms = ablation(chosen, protocol)
-    runs = {weight: arms[f"positive weight {weight:g}"].runs for weight in POSITIVE_WEIGHTS}
+    runs = {weight: arms[name].runs for weight, name in weight_arms("softmax").items()}
     of_weight = {weight: [study.find(run) for run in of] for weight, of in runs.items()}
     if any(record is None for of in of_weight.values() for record in of):
         return []

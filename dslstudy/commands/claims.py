@@ -17,9 +17,9 @@ def COMMAND(paper: str | None, attempted: bool, store: str | None, as_json: bool
 
     Verdicts come from rules, never from a person. An effect is reproduced if our 95 % interval lies on the reported
     side of zero and reaches the reported size, partly if it only lies there, undecided if it holds zero and the
-    reported size alike; a value is reproduced if our interval holds it or our mean is within 5 % of it, partly within
-    15 %. What was run in part only is partly reproduced at most. Nothing is trained; --json also names the command
-    that makes a run, and the runs.
+    reported size alike; a value is reproduced if our mean is within 5 % of it and one more run of ours could give it
+    (95 % prediction interval), partly if only the first is so. What was run in part only is partly reproduced at most.
+    Nothing is trained; --json also names the command that makes a run, and the runs.
     """
     from dslstudy.errors import InputError
     from dslstudy.study import open_study

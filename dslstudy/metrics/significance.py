@@ -159,6 +159,23 @@ def mean_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
     return Interval(float(mean), float(mean - half), float(mean + half), None, confidence)
 
 
+def prediction_interval(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Mean over seeds with the interval in which one more seed would lie, by Student's t.
+
+    A value that somebody else's single run gave is compared with this, not with the interval of our mean.
+
+    Args:
+        values: (n,) one value per seed.
+        confidence: level of the interval.
+
+    Raises:
+        InputError: fewer than two values, or values that are not finite.
+    """
+    mean = mean_interval(values, confidence)
+    half = (mean.high - mean.estimate) * math.sqrt(1 + np.size(values))
+    return replace(mean, low=mean.estimate - half, high=mean.estimate + half)
+
+
 def holm(p_values: Mapping[str, float] | ArrayLike) -> dict[str, float] | np.ndarray:
     """Holm's (1979) adjusted p-values: compare them with the level you want for the whole family.
 

@@ -17,8 +17,8 @@ from dslstudy.study.study import Study
 REPRODUCED, PARTLY, UNDECIDED, NOT = "reproduced", "partly", "undecided", "not"
 NOT_ATTEMPTED = "not attempted"
 VERDICTS = (REPRODUCED, PARTLY, UNDECIDED, NOT, NOT_ATTEMPTED)
-#: a metric within this share of its published value is reproduced, within the second one partly
-NEAR, ROUGHLY = 0.05, 0.15
+#: a mean farther from a published value than this share of it has not reproduced it, however wide its interval
+NEAR = 0.05
 #: fewest runs that give an interval over seeds
 FEWEST = 2
 
@@ -124,9 +124,9 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
     lies there and does not reach it, undecided if it holds zero and reaches the reported size. ``direction``:
     reproduced if it lies on the side of zero that the sign of ``reported`` says, undecided if it holds zero.
     ``exceeds``: reproduced if the whole interval lies above the reported value, partly if our estimate does, undecided
-    if only a part of the interval does or runs are missing. ``value``: reproduced if the interval holds the reported
-    value or our estimate is within 5 % of it, partly within 15 %. What is incomplete is at most partly reproduced; runs
-    that are too few for any estimate leave a claim undecided.
+    if only a part of the interval does or runs are missing. ``value``: reproduced if our estimate is within 5 % of
+    the reported value and the interval, that of one more run, holds it; partly if only the first is so. What is
+    incomplete is at most partly reproduced; runs that are too few for any estimate leave a claim undecided.
 
     Args:
         rule: ``effect``, ``direction``, ``exceeds`` or ``value``.
@@ -140,10 +140,9 @@ def verdict(rule: str, reported: float | None, ours: Interval, *, complete: bool
         return UNDECIDED
     full = REPRODUCED if complete else PARTLY
     if rule == "value":
-        away = abs(ours.estimate / reported - 1)
-        if ours.low <= reported <= ours.high or away <= NEAR:
-            return full
-        return PARTLY if away <= ROUGHLY else NOT
+        if abs(ours.estimate / reported - 1) > NEAR:
+            return NOT
+        return full if ours.low <= reported <= ours.high else PARTLY
     if rule == "exceeds":
         if ours.low > reported:
             return full

@@ -30,6 +30,7 @@ _READINGS = {
 }
 #: weights of the positive, down to where validation falls on Amazon Health; the usual share of a smoothed label
 POSITIVE_WEIGHTS, LABEL_SMOOTHING = (0.9, 0.8, 0.7), 0.1
+_WITH_WEIGHT = {"softmax": "positive weight {:g}", "dsl": "DSL, positive weight {:g}"}
 #: strength of loss-value reweighting, and size of a flipped alpha, where DSL's own setting gives none
 _STRENGTH, _ALPHA = 0.2, 0.3
 
@@ -88,6 +89,15 @@ def seeds_of(run: RunConfig, protocol: Protocol) -> tuple[RunConfig, ...]:
     return tuple(_changed(run, seed=seed) for seed in protocol.seeds)
 
 
+def weight_arms(loss: str) -> dict[float, str]:
+    """Weight on the positive -> what the arm of :func:`ablation` with it is called.
+
+    Args:
+        loss: ``softmax`` or ``dsl``.
+    """
+    return {weight: _WITH_WEIGHT[loss].format(weight) for weight in POSITIVE_WEIGHTS}
+
+
 def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
     """Chapter *Ablations and readings*: DSL without each of its parts, under other readings, and its cheap rivals.
 
@@ -126,14 +136,14 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
     for reading in _READINGS[protocol.name]:
         arms[f"reading {reading}"] = (OTHER_READINGS, READINGS[reading], _changed(dsl, reading=reading))
     tau = softmax.loss_parameters["temperature"]
-    for weight in POSITIVE_WEIGHTS:
+    for weight, name in weight_arms("softmax").items():
         run = _of_loss(softmax, "positive_weight", temperature=tau, weight=weight)
-        arms[f"positive weight {weight:g}"] = (CHEAP_RIVALS, f"SL, c = {weight:g}", run)
+        arms[name] = (CHEAP_RIVALS, f"SL, c = {weight:g}", run)
     run = _of_loss(softmax, "label_smoothing", temperature=tau, label_smoothing=LABEL_SMOOTHING)
     arms[f"label smoothing {LABEL_SMOOTHING:g}"] = (CHEAP_RIVALS, f"SL, ε = {LABEL_SMOOTHING:g}", run)
-    for weight in POSITIVE_WEIGHTS:
+    for weight, name in weight_arms("dsl").items():
         run = _of_loss(dsl, "dsl_positive_weight", **blind, weight=weight)
-        arms[f"DSL, positive weight {weight:g}"] = (PULL, f"DSL, c = {weight:g}", run)
+        arms[name] = (PULL, f"DSL, c = {weight:g}", run)
     twice = 2 * (gamma or _STRENGTH)
     arms["twice γ"] = (PULL, f"γ = {twice:g}", _changed(dsl, gamma=twice))
     arms["reading R5, twice γ"] = (PULL, f"R5, γ = {twice:g}", _changed(dsl, reading="R5", gamma=twice))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dslstudy.data.published import PRINTED_AS, published, published_rows, published_value
-from dslstudy.metrics.significance import Interval, mean_interval
+from dslstudy.metrics.significance import Interval, mean_interval, prediction_interval
 from dslstudy.study.cells import Cell, state_of
 from dslstudy.study.claims import FEWEST, Claim, Evidence
 from dslstudy.study.protocol import IID, SHIFTED, protocol_of
@@ -153,10 +153,10 @@ def _of_cell(dataset: str, backbone: str, loss: str) -> Callable[[Study], Eviden
         records = best_setting(study, dataset, backbone, loss)
         if not records:
             return None
-        interval = mean_interval([record.test["ndcg@20"] for record in records])
-        config, note = records[0].config, f"{len(records)} seeds"
+        interval = prediction_interval([record.test["ndcg@20"] for record in records])
+        config, note = records[0].config, f"{len(records)} seeds; the interval is that of one more"
         if not tuned(study, dataset, backbone, loss):
-            note += f" of one setting, learning rate {config.learning_rate:g}, weight decay {config.weight_decay:g};"
+            note += f"; one setting, learning rate {config.learning_rate:g}, weight decay {config.weight_decay:g};"
             note += " no search of the study"
         return Evidence(interval, records, len(records), complete=True, note=note)
 

@@ -10,7 +10,14 @@ from scipy import stats
 
 import dslstudy.metrics
 from dslstudy.errors import InputError
-from dslstudy.metrics.significance import Interval, holm, mean_interval, paired_bootstrap, sign_flip_p_value
+from dslstudy.metrics.significance import (
+    Interval,
+    holm,
+    mean_interval,
+    paired_bootstrap,
+    prediction_interval,
+    sign_flip_p_value,
+)
 
 
 def per_user(users, shift, seed):
@@ -119,6 +126,14 @@ def test_mean_interval_is_students(values, confidence):
     low, high = stats.t.interval(confidence, len(values) - 1, loc=values.mean(), scale=scale)
     np.testing.assert_allclose((result.low, result.high), (low, high), rtol=1e-9, atol=1e-12)
     assert result.p_value is None
+
+
+def test_one_more_seed_lies_in_the_prediction_interval_as_often_as_it_says():
+    draws = np.random.default_rng(0).normal(0.125, 0.002, (4000, 6))
+    intervals = [prediction_interval(of_seeds[:5], 0.8) for of_seeds in draws]
+    held = np.mean([each.low <= more <= each.high for each, more in zip(intervals, draws[:, 5], strict=True)])
+    assert held == pytest.approx(0.8, abs=4 * np.sqrt(0.8 * 0.2 / len(draws)))
+    assert intervals[0].estimate == pytest.approx(draws[0, :5].mean())
 
 
 def holm_by_definition(p, level):
