@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dslstudy.metrics.significance import Interval, mean_interval
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.store import Record
@@ -22,28 +22,6 @@ DIALS = {
     "batch_size": "size of a batch",
     "embedding_size": "size of a vector",
 }
-
-
-def over_paired_seeds(
-    records: Mapping[str, Sequence[Record]], reference: str, *, metric: str = "ndcg@20"
-) -> dict[str, Interval]:
-    """Relative differences from a reference, seed by seed, with t intervals.
-
-    Args:
-        records: label -> its seeds, in one order for all; labels without records are left out.
-        reference: the label the others are compared with.
-        metric: a test metric.
-
-    Returns:
-        Label -> mean of ``metric / metric of the reference - 1``; a single seed has an interval without width.
-    """
-    found = {}
-    for label, of_seeds in records.items():
-        if label == reference or not of_seeds:
-            continue
-        away = [a.test[metric] / b.test[metric] - 1 for a, b in zip(of_seeds, records[reference], strict=True)]
-        found[label] = mean_interval(away) if len(away) > 1 else Interval(away[0], away[0], away[0])
-    return found
 
 
 def arms(
@@ -100,6 +78,11 @@ class WeightCurves:
         """The weight that validation takes for a loss, by the mean over seeds."""
         line = self.of[loss]
         return max(line, key=lambda weight: np.mean([record.validation[self.metric] for record in line[weight]]))
+
+    def step(self, loss: str) -> float:
+        """The largest relative change of the test metric from a weight to the next smaller one; 0 for one weight."""
+        means = [values.mean() for _, values in sorted(self.test()[loss].items(), reverse=True)]
+        return max((abs(below / above - 1) for above, below in pairwise(means)), default=0.0)
 
     def at_equal(self, loss: str, other: str) -> dict[float, Comparison]:
         """One loss beside another at every weight that both have, the largest first; each test by itself.

@@ -13,6 +13,7 @@ _NAMES = {
     "dsl_positive_weight": "DSL with positive weight",
     "label_smoothing": "label smoothing",
     "loss_reweighting": "loss-value reweighting",
+    "own_score": "temperature from own score",
     "positive_weight": "positive weight",
     "dsl-R5": "DSL, reading R5",
     "mf": "MF",

@@ -12,6 +12,7 @@ from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.cells import MATCHED, State
 from dslstudy.study.optimism import Optimism
+from dslstudy.study.paired_seeds import gain_over_seeds
 from dslstudy.study.protocol import Protocol
 from dslstudy.study.search import Trial, best_trial
 from dslstudy.study.served import Served
@@ -60,12 +61,14 @@ class Comparison:
         relative: the same as a share of the reference.
         p_value: Holm's, over all comparisons of the table.
         verdict: the word for it.
+        over_seeds: the relative difference seed by seed; ``None`` for what has no seeds.
     """
 
     absolute: Interval
     relative: Interval
     p_value: float
     verdict: str
+    over_seeds: Interval | None = None
 
 
 def compare(
@@ -86,7 +89,13 @@ def compare(
     if reference not in found:
         return {}
     return {
-        label: Comparison(absolute, relative, p_value, verdict(absolute, p_value))
+        label: Comparison(
+            absolute,
+            relative,
+            p_value,
+            verdict(absolute, p_value),
+            gain_over_seeds(found[label], found[reference], metric=metric),
+        )
         for label, (absolute, relative, p_value) in differences(found, reference, metric=metric, seed=seed).items()
     }
 
@@ -193,7 +202,7 @@ def cells(states: Sequence[State], *, metrics: Sequence[str] = METRICS, printed:
 
 
 def comparisons(found: Mapping[str, Comparison], *, metric: str = "ndcg@20", reference: str = "SL") -> Sortable:
-    """Every comparison of a table with its interval over users, Holm's p-value and the word for it.
+    """Every comparison of a table: intervals over users and over seeds, Holm's p-value over users and the word for it.
 
     Args:
         found: as from :func:`compare`.
@@ -206,6 +215,7 @@ def comparisons(found: Mapping[str, Comparison], *, metric: str = "ndcg@20", ref
                 "loss": cell_label(label),
                 f"difference in {metric_name(metric)}": between(each.absolute),
                 "relative": between(each.relative, percent=True),
+                "relative, over seeds": "–" if each.over_seeds is None else between(each.over_seeds, percent=True),
                 "p (Holm)": p_value_text(each.p_value),
                 "verdict": f"{each.verdict} {reference}",
             }

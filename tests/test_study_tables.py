@@ -63,6 +63,11 @@ def test_comparisons_against_a_t_test_and_holm_by_hand(states):
     assert [each.p_value for each in ordered] == pytest.approx(by_hand)
     frame = study_tables.comparisons(found).frame()
     assert list(frame["verdict"]) == [f"{each.verdict} SL" for each in found.values()]
+    assert found["ease"].over_seeds is None  # what is not trained has no seeds
+    assert frame["relative, over seeds"].iloc[0] == "–"
+    ratios = [a.test["ndcg@20"] / b.test["ndcg@20"] - 1 for a, b in zip(states[2].found, states[1].found, strict=True)]
+    assert [state.cell.label for state in states[1:3]] == ["softmax", "dsl"]
+    assert found["dsl"].over_seeds.estimate == pytest.approx(np.mean(ratios))
     assert study_tables.compare({"dsl": states[-1].found}) == {}
 
 

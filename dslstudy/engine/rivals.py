@@ -1,4 +1,4 @@
-"""Losses that the study holds against DSL: its ablation, and rivals that cost less (book: Ablations and readings)."""
+"""Losses that the study holds against DSL: its ablations, and rivals that cost less (book: Ablations and readings)."""
 
 from math import inf
 
@@ -16,6 +16,12 @@ RIVALS: dict[str, Objective] = {
     "blind_slate": Objective(
         losses.blind_slate_loss,
         {"temperature": 0.2, "alpha": -0.3, "beta": 0.2, "gamma": 0.2, "slate_size": 20},
+        uses_similarity=True,
+        per_example=False,
+    ),
+    "own_score": Objective(
+        losses.own_score_loss,
+        {"temperature": 0.2, "alpha": -0.3, "beta": 0.2, "gamma": 0.2},
         uses_similarity=True,
         per_example=False,
     ),

@@ -43,6 +43,7 @@ LOSS_COLOURS = {
     "dsl-R5": "#F08A5D",
     "label_smoothing": "#004D40",
     "loss_reweighting": "#7E57C2",
+    "own_score": "#C98A1B",
     "positive_weight": "#1B2A6B",
     "none": GREY,
 }
@@ -60,6 +61,7 @@ LOSS_MARKERS = {
     "dsl-R5": "8",
     "label_smoothing": "<",
     "loss_reweighting": ">",
+    "own_score": "h",
     "positive_weight": "p",
     "none": ".",
 }

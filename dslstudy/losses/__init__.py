@@ -16,6 +16,7 @@ from dslstudy.losses.dsl_positive_weight import DSLPositiveWeight, dsl_positive_
 from dslstudy.losses.label_smoothing import LabelSmoothing, label_smoothing_loss
 from dslstudy.losses.llpauc import LLPAUC, LLPAUCState, llpauc_loss
 from dslstudy.losses.loss_reweighting import LossReweighting, loss_reweighting_loss
+from dslstudy.losses.own_score import OwnScore, own_score_loss
 from dslstudy.losses.positive_weight import PositiveWeight, positive_weight_loss
 from dslstudy.losses.psl import ACTIVATIONS, PSL, psl_loss
 from dslstudy.losses.slatk import SLatK, slatk_loss, topk_quantile
@@ -36,6 +37,7 @@ __all__ = [
     "LLPAUCState",
     "LabelSmoothing",
     "LossReweighting",
+    "OwnScore",
     "PositiveWeight",
     "SLatK",
     "Softmax",
@@ -51,6 +53,7 @@ __all__ = [
     "label_smoothing_loss",
     "llpauc_loss",
     "loss_reweighting_loss",
+    "own_score_loss",
     "positive_weight_loss",
     "psl_loss",
     "slatk_loss",

@@ -51,15 +51,41 @@ def blind_slate_loss(
 
     Source: an ablation of our reading of arXiv 2602.07206 (2026). Chapter: "Ablations and readings".
     """
+    inputs = {"item_similarity": item_similarity, "temperature": temperature, "mask": mask}
+    tau = dsl_terms(positive, negatives, alpha=0.0, beta=0.0, gamma=gamma, slate_size=slate_size, **inputs).tau
+    return dsl_at(tau, positive, negatives, alpha=alpha, beta=beta, **inputs)
+
+
+def dsl_at(
+    tau: Tensor,
+    positive: Tensor,
+    negatives: Tensor,
+    *,
+    item_similarity: Tensor,
+    temperature: Hyperparameter,
+    alpha: Hyperparameter,
+    beta: Hyperparameter,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """``dsl_loss`` in reading R1 at temperatures per example that something else inferred.
+
+    Args:
+        tau: (..., B) temperatures τ_i > 0, constants for the gradient.
+        positive: (..., B) scores s_ui of the positives.
+        negatives: (..., B, N) scores s_uj of the negatives.
+        item_similarity: (..., B, N) or broadcastable, similarity of each negative to the example's positive (cosine).
+        temperature: τ > 0; checked with the rest, the weights do not depend on it.
+        alpha: weight α of the hardness.
+        beta: weight β of the item-item similarity.
+        mask: (..., B, N) bool, True = a real negative; None = all real.
+
+    Returns:
+        (..., B), one loss per example.
+    """
     scores = _checks.check_scores(positive, negatives, mask)
-    inputs = {
-        "item_similarity": item_similarity,
-        "temperature": temperature,
-        "slate_size": slate_size,
-        "mask": mask,
-    }
-    kappa = dsl_terms(positive, negatives, alpha=alpha, beta=beta, gamma=0.0, **inputs).kappa
-    tau = dsl_terms(positive, negatives, alpha=0.0, beta=0.0, gamma=gamma, **inputs).tau
+    weights = {"alpha": alpha, "beta": beta, "gamma": 0.0, "slate_size": 1}  # kappa depends on neither of the last two
+    inputs = {"item_similarity": item_similarity, "temperature": temperature, "mask": mask}
+    kappa = dsl_terms(positive, negatives, **weights, **inputs).kappa
     # masked negatives have weight zero, absurd exponents underflow to it: the logarithm must be finite for both
     log_kappa = kappa.clamp(min=torch.finfo(kappa.dtype).tiny).log()
     return log_sum_exp_margins(scores, tau, log_weight=log_kappa)

@@ -103,7 +103,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
 
     The arms of DSL keep everything of its chosen setting but what their name says. A rival keeps everything of SL's
     chosen setting and adds its own hyperparameter. All have the seeds of the tables: 2 at profile ``smoke``, 3 at
-    ``quick`` (23 arms with the references, of which the tables have trained some), 5 at ``paper``.
+    ``quick`` (24 arms with the references, of which the tables have trained some), 5 at ``paper``.
 
     Args:
         chosen: the settings to start from.
@@ -115,6 +115,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
     dsl, softmax = chosen.dsl, chosen.softmax
     temperature, gamma = (dsl.loss_parameters[name] for name in ("temperature", "gamma"))
     blind = {name: value for name, value in dsl.loss_parameters.items() if name != "reading"}
+    lone = {name: value for name, value in blind.items() if name != "slate_size"}
     sharp = temperature * exp(-(gamma**2))
     arms = {
         "no kappa": (PARTS, "α = β = 0", _changed(dsl, alpha=0.0, beta=0.0)),
@@ -122,6 +123,7 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
         "hardness only": (PARTS, "β = γ = 0", _changed(dsl, beta=0.0, gamma=0.0)),
         "similarity only": (PARTS, "α = γ = 0", _changed(dsl, alpha=0.0, gamma=0.0)),
         "slate blind to kappa": (PARTS, "slate by margin alone", _of_loss(dsl, "blind_slate", **blind)),
+        "temperature from own score": (PARTS, "I_i = -s_ui, no slate", _of_loss(dsl, "own_score", **lone)),
         "neither scale": (
             TEMPERATURES,
             "SL at τ, the mean of τ_i",

@@ -22,6 +22,18 @@ EQUIVALENT_EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         ("todo = [*filter(None, halves), *todo]", "todo = [*halves, *todo]"),
     ),
+    # one more loss stands beside DSL; the others are what they were
+    "engine/rivals.py": (
+        (
+            '    "own_score": Objective(\n'
+            "        losses.own_score_loss,\n"
+            '        {"temperature": 0.2, "alpha": -0.3, "beta": 0.2, "gamma": 0.2},\n'
+            "        uses_similarity=True,\n"
+            "        per_example=False,\n"
+            "    ),\n",
+            "",
+        ),
+    ),
     # scores that are not numbers were taken for masked ones: a diverged run was not always seen as one, and runs of its
     # seed took over its mask
     "engine/part.py": (

@@ -23,6 +23,7 @@ _PER_NEGATIVE = {
     "label_smoothing": 0.055,
     "loss_reweighting": 0.045,
     "blind_slate": 0.155,
+    "own_score": 0.155,
     "dsl_positive_weight": 0.13,
 }
 _PER_EXAMPLE = 8.0

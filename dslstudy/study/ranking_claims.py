@@ -10,6 +10,7 @@ from dslstudy.data.published import PRINTED_AS, published, published_rows, publi
 from dslstudy.metrics.significance import Interval, mean_interval, prediction_interval
 from dslstudy.study.cells import Cell, state_of
 from dslstudy.study.claims import FEWEST, Claim, Evidence
+from dslstudy.study.paired_seeds import gains_by_seed
 from dslstudy.study.protocol import IID, SHIFTED, protocol_of
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study
@@ -168,18 +169,11 @@ def _gains(study: Study, datasets: Sequence[str]) -> dict[tuple[str, str, str], 
     cells = {}
     for dataset in datasets:
         for backbone in BACKBONES:
-            base, ours = (
-                {record.config.seed: record for record in tuned(study, dataset, backbone, loss)} for loss in LOSSES
-            )
-            seeds = sorted(base.keys() & ours.keys())
-            if len(seeds) < FEWEST:
-                continue
+            base, ours = (tuned(study, dataset, backbone, loss) for loss in LOSSES)
             for metric in ("recall@20", "ndcg@20"):
-                gain = [100 * (ours[seed].test[metric] / base[seed].test[metric] - 1) for seed in seeds]
-                cells[dataset, backbone, metric] = (
-                    np.array(gain),
-                    [each[seed] for each in (base, ours) for seed in seeds],
-                )
+                gains = 100 * gains_by_seed(ours, base, metric=metric)
+                if len(gains) >= FEWEST:
+                    cells[dataset, backbone, metric] = gains, [*base, *ours]
     return cells
 
 

@@ -95,6 +95,7 @@ def many():
         {"loss": "advinfonce", "loss_parameters": {"adversary_every": 2, "temperature": 0.1}, "seed": 2},
         {"loss": "blind_slate", "loss_parameters": {"gamma": 0.4, "slate_size": 3}, "seed": 1},
         {"loss": "blind_slate", "loss_parameters": {"slate_size": 7}, "seed": 2},
+        {"loss": "own_score", "loss_parameters": {"gamma": 0.4}, "seed": 1},
         {"loss": "label_smoothing", "loss_parameters": {"label_smoothing": 0.3}, "seed": 1},
         {"loss": "loss_reweighting", "seed": 0},
         {"loss": "loss_reweighting", "loss_parameters": {"strength": 0.5}, "seed": 2},

@@ -28,6 +28,7 @@ def test_every_configuration_knows_them():
         ("loss_reweighting", {"strength": 0.0}, "softmax", {}),
         ("blind_slate", {"alpha": 0.0, "beta": 0.0}, "dsl", {"alpha": 0.0, "beta": 0.0}),
         ("blind_slate", KAPPA_ONLY, "dsl", KAPPA_ONLY),
+        ("own_score", {"gamma": 0.0}, "dsl", {"gamma": 0.0}),
         ("dsl_positive_weight", {"weight": 1.0}, "dsl", {}),
         ("dsl_positive_weight", NO_SCALES | {"weight": 0.8}, "positive_weight", {"weight": 0.8}),
     ],

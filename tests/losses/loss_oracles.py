@@ -206,6 +206,11 @@ CASES = {
         ),
     ),
     "blind_slate": Case(losses.blind_slate_loss, _dsl_settings(), "item_similarity"),
+    "own_score": Case(
+        losses.own_score_loss,
+        tuple({name: value for name, value in s.items() if name != "slate_size"} for s in _dsl_settings()),
+        "item_similarity",
+    ),
     "dsl_positive_weight": Case(
         losses.dsl_positive_weight_loss,
         tuple(s | {"weight": c} for s, c in zip(_dsl_settings(), (0.8, 1.0, 1.7), strict=True)),

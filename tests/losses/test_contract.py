@@ -218,6 +218,7 @@ def test_inputs_are_not_changed(case):
         "dsl-R1",
         "dsl-R4",
         "blind_slate",
+        "own_score",
         "loss_reweighting",
         "dsl_positive_weight",
     ],

@@ -22,6 +22,7 @@ MODULES = {
     "dsl_positive_weight": losses.DSLPositiveWeight,
     "label_smoothing": losses.LabelSmoothing,
     "loss_reweighting": losses.LossReweighting,
+    "own_score": losses.OwnScore,
     "positive_weight": losses.PositiveWeight,
 }
 
@@ -52,7 +53,7 @@ def test_llpauc_module_owns_its_state():
 
 
 WITH_EXAMPLES = ["_checks", "advinfonce", "bpr", "bsl", "dsl", "llpauc", "psl", "slatk", "softmax"]
-RIVALS = ["blind_slate", "dsl_positive_weight", "label_smoothing", "loss_reweighting", "positive_weight"]
+RIVALS = ["blind_slate", "dsl_positive_weight", "label_smoothing", "loss_reweighting", "own_score", "positive_weight"]
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES + RIVALS)

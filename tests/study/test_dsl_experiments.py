@@ -60,6 +60,7 @@ def test_an_arm_changes_what_its_name_says_and_nothing_else(profile):
     assert of["hardness only"] == {"beta": 0.0, "gamma": 0.0}
     assert of["similarity only"] == {"alpha": 0.0, "gamma": 0.0}
     assert of["slate blind to kappa"] == {"loss": "blind_slate"}
+    assert of["temperature from own score"] == {"loss": "own_score"}
     assert of["twice γ"] == {"gamma": 0.8}
     assert of["reading R5, twice γ"] == {"reading": "R5", "gamma": 0.8}
     assert of["neither scale"] == {"loss": "softmax"}

@@ -47,6 +47,7 @@ def seen_by(study, run):
         ("dsl", {"gamma": 0.4, "reading": "R2"}, 1.0),
         ("dsl", {"gamma": 0.4, "reading": "R4"}, 1.0),
         ("blind_slate", {}, 1.0),
+        ("own_score", {"gamma": 0.4}, 1.0),
         ("label_smoothing", {}, 1.0),
         ("loss_reweighting", {}, 1.0),
         ("bsl", {"temperature": 0.2, "positive_temperature": 0.5}, 0.4),

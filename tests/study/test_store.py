@@ -108,6 +108,8 @@ def test_a_loss_made_of_another_has_that_ones_code_in_its_fingerprint():
     assert code("softmax") == ["losses/softmax.py"]
     assert code("dsl") == ["losses/dsl.py"]
     assert code("blind_slate") == ["losses/blind_slate.py", "losses/dsl.py", "engine/rivals.py"]
+    own = code("own_score")
+    assert own == ["losses/own_score.py", "losses/blind_slate.py", "losses/dsl.py", "engine/rivals.py"]
     assert code("dsl_positive_weight") == ["losses/dsl_positive_weight.py", "losses/dsl.py", "engine/rivals.py"]
     assert code("positive_weight") == ["losses/positive_weight.py", "engine/rivals.py"]
 
