@@ -12,7 +12,8 @@ import click
     "--store", default=None, metavar="FOLDER", help="Records besides the committed ones.  [default: the user's cache]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON on standard output.")
-def COMMAND(paper: str | None, attempted: bool, store: str | None, as_json: bool) -> None:  # noqa: N802
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def COMMAND(paper: str | None, attempted: bool, store: str | None, as_json: bool, quiet: bool) -> None:  # noqa: N802
     """Print the claims ledger: reported value, ours with its interval, verdict.
 
     Verdicts come from rules, never from a person. An effect is reproduced if our 95 % interval lies on the reported
@@ -24,15 +25,15 @@ def COMMAND(paper: str | None, attempted: bool, store: str | None, as_json: bool
     from dslstudy.errors import InputError
     from dslstudy.study import open_study
     from dslstudy.study.claims import NOT_ATTEMPTED, VERDICTS
-    from dslstudy.study.ledger import ledger
+    from dslstudy.study.ledger import claims, ledger
     from dslstudy.tables import claims_table
 
-    rows = ledger(open_study("quick", store=store, progress=False))
-    papers = dict.fromkeys(row.claim.paper for row in rows)
-    if paper is not None:
-        rows = [row for row in rows if paper.lower() in row.claim.paper.lower()]
-        if not rows:
-            raise InputError(f"no paper of the ledger has {paper!r} in its name; there are {', '.join(papers)}")
+    every = claims()
+    chosen = [claim for claim in every if (paper or "").lower() in claim.paper.lower()]
+    if not chosen:
+        papers = ", ".join(dict.fromkeys(claim.paper for claim in every))
+        raise InputError(f"no paper of the ledger has {paper!r} in its name; there are {papers}")
+    rows = ledger(open_study("quick", store=store, progress=not quiet), chosen)
     counts = {verdict: sum(row.verdict == verdict for row in rows) for verdict in VERDICTS}
     if attempted:
         rows = [row for row in rows if row.verdict != NOT_ATTEMPTED]

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from dslstudy.study import ClickRunConfig, Record, RunConfig
 
 
+#: fields of a run that --set leaves to options
+_OPTIONS = ("dataset", "seed", "split", "backbone", "loss", "method")
+
+
 def parse_setting(text: str) -> tuple[str, Any]:
     """``temperature=0.2`` as a name and a number, or a word where it is none.
 
@@ -110,12 +114,15 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
     Example: dslstudy run --task clicks --dataset movielens-100k --method c2al --set axis=activity --set lambda_head=0.1
     """
     values: dict[str, Any] = {"dataset": dataset, "seed": seed}
+    given = parse_settings(settings)
+    if named := [name for name in _OPTIONS if name in given]:
+        raise InputError(f"--set {named[0]} is an option of its own: give --{named[0]} {given[named[0]]}")
     if task == "ranking":
         _refuse(task, method=method)
-        config = _ranking_run(values, split, backbone, loss, parse_settings(settings))
+        config = _ranking_run(values, split, backbone, loss, given)
     else:
         _refuse(task, backbone=backbone, loss=loss)
-        config = _click_run(values, split, method, parse_settings(settings))
+        config = _click_run(values, split, method, given)
     from dslstudy.study import open_study
 
     study = open_study("paper", store=store, device=device, progress=not quiet, compile=compile_)

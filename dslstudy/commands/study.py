@@ -84,17 +84,22 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
             "the table has no such cell: baselines such as ease have no loss, leave out --loss or --backbone"
         )
     cells = share_of(cells, *parse_share(share))
+    if not cells:
+        raise InputError(f"--share {share} has no cell: there are fewer losses than shares")
     study = open_study(profile, store=store, device=device, progress=not quiet, compile=compile_)
     estimates = Estimates(study)
     states = [state_of(study, cell) for cell in cells]
     if not as_json:
         click.echo(_plan(study, states, estimates))
+    failed: list[str] = []
     if not dry_run:
-        states = _train(study, states, estimates, quiet=quiet)
+        states, failed = _train(study, states, estimates, quiet=quiet)
         if not as_json:
             click.echo(_outcome(states))
     if as_json:
         click.echo(json.dumps([_as_json(state) for state in states], indent=1))
+    if failed:
+        raise InputError("not all cells could be completed; the others were. " + "; ".join(failed))
 
 
 def _plan(study: "Study", states: "Sequence[State]", estimates: "Estimates") -> str:
@@ -134,11 +139,15 @@ def _to_do(records: "Sequence[Record | None]") -> int:
     return sum(record is None or record.stale for record in records)
 
 
-def _train(study: "Study", states: "Sequence[State]", estimates: "Estimates", *, quiet: bool) -> "list[State]":
+def _train(
+    study: "Study", states: "Sequence[State]", estimates: "Estimates", *, quiet: bool
+) -> "tuple[list[State], list[str]]":
+    """Complete the cells; returns how they stand then, and which could not be completed and why."""
     from tqdm.auto import tqdm
 
     from dslstudy.study.cells import complete, state_of
     from dslstudy.study.locks import locks_of
+    from dslstudy.study.study import DivergedError
 
     todo = [state for state in states if not state.done]
     weights = [weight for state in todo for weight in _weights(study, state, estimates)]
@@ -150,17 +159,25 @@ def _train(study: "Study", states: "Sequence[State]", estimates: "Estimates", *,
             shown[0] += len(runs)
             bar.update(min(estimates.total(runs), bar.total - bar.n))
 
+        failed: list[str] = []
+
+        def attempt(group: "list[Cell]") -> None:
+            try:
+                complete(study, group, done=done)
+            except DivergedError as error:  # one of the table's runs; a trial that diverges is written down as such
+                failed.append(f"{', '.join(cell.name for cell in group)}: {error}")
+
         waiting = []
         for group in _groups(study, [state.cell for state in todo]):
             with ExitStack() as held:
                 # what another process is at work on comes last: by then it may be done
                 if all(held.enter_context(locks_of(study.store.root).tried(cell.key)) for cell in group):
-                    complete(study, group, done=done)
+                    attempt(group)
                 else:
                     waiting.append(group)
         for group in waiting:
-            complete(study, group, done=done)
-    return [state_of(study, state.cell) for state in states]
+            attempt(group)
+    return [state_of(study, state.cell) for state in states], failed
 
 
 def _groups(study: "Study", cells: "Sequence[Cell]") -> "list[list[Cell]]":

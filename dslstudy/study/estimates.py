@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from dslstudy.data.registry import registry
+from dslstudy.errors import InputError
 from dslstudy.study.config import RunConfig
 from dslstudy.study.store import Record
 from dslstudy.study.study import Study
@@ -56,7 +57,10 @@ class Estimates:
 
     def _of(self, dataset: str) -> list[Record]:
         if dataset not in self._records:
-            self._records[dataset] = self._study.records(dataset)
+            try:
+                self._records[dataset] = self._study.records(dataset)
+            except InputError:  # a damaged record is for whoever needs it to complain of; a rule of thumb does here
+                self._records[dataset] = []
         return self._records[dataset]
 
 

@@ -1,5 +1,9 @@
 """The ledger itself: every claim of the two papers beside what the stores hold."""
 
+from collections.abc import Sequence
+
+from tqdm.auto import tqdm
+
 from dslstudy.study.claims import Claim, Row
 from dslstudy.study.click_claims import c2al_claims
 from dslstudy.study.ranking_claims import baseline_claims, dsl_claims
@@ -11,10 +15,13 @@ def claims() -> list[Claim]:
     return [*dsl_claims(), *baseline_claims(), *c2al_claims()]
 
 
-def ledger(study: Study) -> list[Row]:
-    """All claims with what the stores of a study say about them; nothing is trained.
+def ledger(study: Study, chosen: Sequence[Claim] | None = None) -> list[Row]:
+    """Claims with what the stores of a study say about them; nothing is trained.
 
     Args:
         study: whose stores are read. Click runs are taken at the largest profile whose runs are there.
+        chosen: only these; all by default.
     """
-    return [Row(claim, claim.measure(study)) for claim in claims()]
+    wanted = claims() if chosen is None else chosen
+    bar = tqdm(wanted, desc="claims", disable=not study.progress, leave=False)
+    return [Row(claim, claim.measure(study)) for claim in bar]

@@ -158,7 +158,7 @@ def run_searches(
     Returns:
         The trials of each.
     """
-    study.store.prepare()
+    study.store.prepare("search")
     with locks_of(study.store.root).held(search.key for search in searches):
         journals = [_journal(study, search) for search in searches]
         rounds = [_rounds(*each) for each in zip(searches, journals, priors, strict=True)]

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,23 @@ SCHEMA = 1
 AnyConfig = RunConfig | ClickRunConfig
 #: task -> what its runs are written down as
 CONFIGS: dict[str, type[RunConfig] | type[ClickRunConfig]] = {kind.task: kind for kind in (RunConfig, ClickRunConfig)}
+#: task -> part of a record -> what whoever reads it counts on
+_NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
+    "ranking": {
+        "code": ("fingerprint",),
+        "cost": ("seconds",),
+        "selection": ("best_epoch", "epochs"),
+        "validation": ("ndcg@20",),
+        "test": ("recall@20", "ndcg@20"),
+    },
+    "clicks": {
+        "code": ("fingerprint",),
+        "cost": ("seconds",),
+        "selection": ("best_epoch", "epochs"),
+        "validation": ("ne",),
+        "test": ("ne",),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -138,6 +156,9 @@ class Record:
             raise InputError(f"{path}: the record's key {values['key']} does not fit its configuration ({config.key})")
         names = ("data", "code", "environment", "cost", "selection", "history", "validation", "test", "finished")
         model = values.get("model", {})
+        for part, needed in _NEEDED[task].items():
+            if missing := [name for name in needed if name not in dict(values[part])]:
+                raise ValueError(f"its {part} has no {', '.join(missing)}")
         return cls(config=config, model=model, path=path, **{name: values[name] for name in names})
 
 
@@ -159,19 +180,24 @@ class RunStore:
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"the store {self.root} is no folder; give a folder for the records")
 
-    def prepare(self) -> None:
-        """Make the folder, before work is done whose result it shall keep.
+    def prepare(self, *parts: str) -> None:
+        """Make the folder and try to write into it, before work is done whose result it shall keep.
+
+        Args:
+            parts: of folders in it that are needed too.
 
         Raises:
-            InputError: it cannot be made.
+            InputError: it cannot be made, or not be written to.
         """
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(
-                f"cannot make the store {self.root} ({error.strerror}); give --store, or set DSLSTUDY_CACHE to, a"
-                " folder you may write to"
-            ) from error
+        for folder in (self.root, *(self.root / part for part in parts)):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                TemporaryFile(dir=folder).close()
+            except OSError as error:
+                raise InputError(
+                    f"cannot write to the store {folder} ({error.strerror}); give --store, or set DSLSTUDY_CACHE to, a"
+                    " folder you may write to"
+                ) from error
 
     def folder(self, dataset: str) -> Path:
         """Where the records of a data set lie."""

@@ -69,6 +69,8 @@ def test_click_runs_are_printed_and_stored_like_ranking_runs(tmp_path):
         (["--dataset", "synthetic-ranking", "--loss", "sofmax"], "did you mean 'softmax'"),
         (["--dataset", "synthetic-ranking", "--set", "temprature=1"], "did you mean 'temperature'"),
         (["--dataset", "synthetic-ranking", "--set", "temperature"], "NAME=VALUE"),
+        (["--dataset", "synthetic-ranking", "--set", "loss=bpr"], "give --loss bpr"),
+        (["--dataset", "synthetic-ranking", "--set", "seed=3"], "give --seed 3"),
         (["--dataset", "synthetic-ranking", "--set", "temperature=-1"], "greater than 0"),
         (["--dataset", "synthetic-ranking", "--split", "published-ish"], "unknown split"),
         (["--dataset", "synthetic-ranking", "--device", "abacus"], "not available"),

@@ -11,6 +11,7 @@ import pytest
 from dslstudy.cli import main
 from dslstudy.commands.study import parse_share
 from dslstudy.errors import InputError
+from dslstudy.study.study import DivergedError, Study
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "study"))
 import killed
@@ -101,6 +102,35 @@ def test_killed_it_goes_on_where_it_was(call, tmp_path):
     assert {path.name for path in whole.glob("*.json")} == {path.name for path in after}
 
 
+def test_a_seed_that_diverges_holds_no_other_cell_up(call, monkeypatch):
+    train = Study._train
+
+    def diverging(self, configs):
+        hot = [config for config in configs if config.loss == "softmax" and config.seed == 1 and config.epochs > 2]
+        models = train(self, [config for config in configs if config not in hot])
+        if hot:
+            raise DivergedError(hot)
+        return models
+
+    monkeypatch.setattr(Study, "_train", diverging)
+    code, out, err = call(*SMALL, "--quiet")
+    assert code == 2
+    assert "synthetic-ranking mf dsl" in out
+    states = {line.split()[2]: line.split("  ")[-1].strip() for line in out.splitlines() if "mf" in line}
+    assert states["dsl"] == "done"
+    assert states["softmax"] == "3 of 3 trials, 1 of 2 seeds"
+    assert "not all cells could be completed; the others were. synthetic-ranking mf softmax: " in err
+    assert "diverged" in err
+
+
+def test_a_stray_file_among_the_records_stops_no_plan(call, tmp_path):
+    (tmp_path / "store" / "synthetic-ranking").mkdir(parents=True)
+    (tmp_path / "store" / "synthetic-ranking" / "notes.json").write_text('"not a record"')
+    code, plan, err = call(*SMALL, "--dry-run")
+    assert (code, err) == (0, "")
+    assert "0 of 2 cells done" in plan
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -110,6 +140,7 @@ def test_killed_it_goes_on_where_it_was(call, tmp_path):
         (["--only", "popularity-shift", "--dataset", "movielens-100k"], "of table popularity-shift at profile smoke"),
         (["--device", "abacus"], "not available"),
         (["--loss", "softmax", "--backbone", "ease"], "no such cell"),
+        (["--loss", "softmax", "--share", "9/9"], "--share 9/9 has no cell"),
     ],
 )
 def test_bad_input_is_one_line(call, words, message):

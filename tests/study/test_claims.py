@@ -229,12 +229,12 @@ def test_the_command_prints_the_ledger(study, tmp_path):
     assert result.exit_code == 0, result.output
     assert "1 reproduced, 0 partly, 0 undecided, 0 not" in result.output
     assert f"NDCG@20 of softmax with mf on {HEALTH}" in result.output
-    rows = json.loads(run(cli, ["claims", "--json", "--store", str(tmp_path / "store")]).output)
+    rows = json.loads(run(cli, ["claims", "--json", "--store", str(tmp_path / "store")]).stdout)
     assert len(rows) == len(claims())
     attempted = [row for row in rows if row["verdict"] != NOT_ATTEMPTED]
     assert [row["runs"] for row in attempted] == [2]
     assert attempted[0]["low"] <= attempted[0]["ours"] <= attempted[0]["high"]
-    only = json.loads(run(cli, ["claims", "--json", "--paper", "c2al", "--store", str(tmp_path / "store")]).output)
+    only = json.loads(run(cli, ["claims", "--json", "--paper", "c2al", "--store", str(tmp_path / "store")]).stdout)
     assert {row["paper"] for row in only} == {"C2AL"}
     wrong = run(cli, ["claims", "--paper", "C3AL", "--store", str(tmp_path / "store")])
     assert "there are DSL" in str(wrong.exception)

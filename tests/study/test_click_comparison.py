@@ -36,13 +36,13 @@ def make_record(tmp_path):
         record = Record(
             config=config,
             data={"fingerprint": fingerprint},
-            code={},
+            code={"fingerprint": "any"},
             environment={},
             cost={"seconds": seconds},
-            selection={},
+            selection={"best_epoch": 1, "epochs": 1},
             history=[],
-            validation={},
-            test={"auc": 0.7 + 0.01 * seed},
+            validation={"ne": 0.9},
+            test={"ne": 0.9, "auc": 0.7 + 0.01 * seed},
             model=measured,
             finished="2026-01-01T00:00:00+00:00",
         )

@@ -237,6 +237,17 @@ def test_a_store_that_cannot_be_made_is_said_before_anything_is_trained(tmp_path
         open_study("smoke", store=tmp_path / "file")
     study = open_study("smoke", store=tmp_path / "file" / "below", progress=False)
     monkeypatch.setattr("dslstudy.study.study.split_of", None)  # no data are loaded
+    sealed = open_study("smoke", store="/proc", progress=False)  # a folder that nobody may write to
+    assert Path("/proc").is_dir(), "this test needs Linux"
+    with pytest.raises(InputError, match="cannot write to the store /proc"):
+        sealed.obtain([RunConfig(**BASE)])
     for attempt in (lambda: run_search(study, search_of()), lambda: study.obtain([RunConfig(**BASE)])):
-        with pytest.raises(InputError, match="cannot make the store"):
+        with pytest.raises(InputError, match="cannot write to the store"):
             attempt()
+
+
+def test_something_else_in_the_place_of_the_journals_is_said(study):
+    study.store.root.mkdir(parents=True, exist_ok=True)
+    (study.store.root / "search").write_text("")
+    with pytest.raises(InputError, match=r"cannot write to the store .*search"):
+        run_search(study, search_of())

@@ -125,6 +125,25 @@ def test_tables_are_kept_and_mended(study):
     assert np.array_equal(model.item_table, mended.item_table)
 
 
+@pytest.mark.parametrize(
+    ("part", "content"),
+    [
+        ("validation", {}),
+        ("test", {}),
+        ("test", None),
+        ("test", {"ndcg@20": 0.1}),
+        ("code", {}),
+        ("cost", "cheap"),
+        ("selection", [1]),
+    ],
+)
+def test_a_record_that_lacks_what_its_readers_need_is_damaged(study, part, content):
+    (record,) = study.obtain([config()])
+    record.path.write_text(json.dumps(json.loads(record.path.read_text()) | {part: content}))
+    with pytest.raises(InputError, match=r"is damaged .*; delete it and run again"):
+        study.obtain([config()])
+
+
 @pytest.mark.parametrize("damage", ["truncate", "alter", "schema"])
 def test_a_damaged_record_is_named(study, damage):
     (record,) = study.obtain([config()])
