@@ -224,6 +224,23 @@ def comparisons(found: Mapping[str, Comparison], *, metric: str = "ndcg@20", ref
     )
 
 
+def pulls_of_bsl(states: Sequence[State]) -> str:
+    """How hard BSL pulls beside its push, as its searches chose it: with two equal temperatures it is SL.
+
+    Args:
+        states: of one data set; without a finished cell of BSL nothing is said.
+    """
+    said = []
+    for state in states:
+        if state.cell.loss != "bsl" or not state.done:
+            continue
+        chosen = state.found[0].config.loss_parameters
+        pull = chosen["temperature"] / chosen["positive_temperature"]
+        kind = "SL" if pull == 1 else f"pull over push {pull:g} at temperature {chosen['temperature']:g}"
+        said.append(f"{kind} with {display_name(state.cell.backbone)}")
+    return f"BSL, as its searches chose it, is {'; '.join(said)}." if said else ""
+
+
 def progress(states: Sequence[State]) -> Sortable:
     """How far cells are: trials, seeds, state."""
     return Sortable(

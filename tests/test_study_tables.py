@@ -172,3 +172,14 @@ def test_trials_and_what_was_chosen():
     assert chosen["DSL"]["in other orders"] == "2.0"
     assert chosen["BPR"]["trials to beat SL"] == "never"
     assert chosen["SL"]["best validation NDCG@20"] == 0.3
+
+
+def test_bsl_is_named_by_its_pull():
+    def state(loss, backbone, positive, negative, done=True):
+        chosen = {"positive_temperature": positive, "temperature": negative}
+        record = SimpleNamespace(config=SimpleNamespace(loss_parameters=chosen))
+        return SimpleNamespace(cell=SimpleNamespace(loss=loss, backbone=backbone), done=done, found=[record])
+
+    assert study_tables.pulls_of_bsl([state("softmax", "mf", 1, 1), state("bsl", "mf", 1, 1, done=False)]) == ""
+    words = study_tables.pulls_of_bsl([state("bsl", "mf", 0.2, 0.2), state("bsl", "xsimgcl", 0.05, 0.1)])
+    assert words == ("BSL, as its searches chose it, is SL with MF; pull over push 2 at temperature 0.1 with XSimGCL.")

@@ -17,7 +17,7 @@ from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_ru
 from dslstudy.study.dsl_experiments import ablation, chosen_settings, weight_arms
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.store import Record, committed_store
-from dslstudy.study_tables import beside, cell_label, compare
+from dslstudy.study_tables import beside, cell_label, compare, pulls_of_bsl
 
 DATASET = "amazon2014-health"
 METRIC = "ndcg@20"
@@ -59,7 +59,7 @@ def with_results(text: str) -> str:
     complete = [state for state in states if state.done]
     figure = f"![Our runs beside the published values on Amazon Health, matrix factorization]({FIGURE})"
     count = f"Of the {len(states)} lines of this data set {len(complete)} are complete; only these are shown."
-    said = [*_beside_control(complete), *_without_start(complete), *_weaker_pull(complete), count]
+    said = [*_beside_control(complete), *_without_start(complete), *_weaker_pull(complete), *_bsl(complete), count]
     sentences = "\n".join(f"* {sentence}" for sentence in said)
     return f"{before}{BEGIN}\n\n{figure}\n\n{_table(complete)}\n\n{sentences}\n\n{END}{after}"
 
@@ -116,6 +116,20 @@ def _weaker_pull(states: list[State]) -> list[str]:
         f" takes of {len(curves.of['softmax'])} weights: beside SL {_both_metrics(found, lines['softmax'])}; beside DSL"
         f" {_both_metrics(found, lines['dsl'])} (uncorrected; that such weights gain here was known from first looks)."
     ]
+
+
+def _bsl(states: list[State]) -> list[str]:
+    """What BSL is where its search found another pull than SL's, and how it stands beside DSL there."""
+    sentences = [pulls_of_bsl(states)] if pulls_of_bsl(states) else []
+    of = {(state.cell.label, state.cell.backbone): state.found for state in states}
+    for (label, backbone), found in of.items():
+        chosen = found[0].config.loss_parameters
+        if label != "bsl" or ("dsl", backbone) not in of or len(set(chosen.values())) == 1:
+            continue
+        sentences.append(
+            f"With {display_name(backbone)} BSL beside DSL: {_both_metrics(found, of['dsl', backbone])} (uncorrected)."
+        )
+    return sentences
 
 
 def _both_metrics(found: Sequence[Record], reference: Sequence[Record]) -> str:
