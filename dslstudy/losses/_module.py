@@ -17,7 +17,8 @@ class RankingLoss(nn.Module, ABC):
 
     Subclasses say how to compute ``losses`` (..., B). Tensor hyperparameters are buffers: they follow ``.to(device)``.
     So is an ``nn.Parameter`` given as one: it is not among ``parameters()``, and an optimiser of those does not train
-    it. To learn a temperature, keep it outside the module and call the loss function with it.
+    it. To learn a temperature, keep it outside the module and call the loss function with it; not that of DSL and of
+    the losses made of it, whose per-example temperatures are constants for the gradient.
 
     Args:
         reduction: "mean" over all examples (those without real negatives count, with loss zero), "sum", or "none".

@@ -97,7 +97,8 @@ def dsl_loss(
         positive: (..., B) scores s_ui of the positives.
         negatives: (..., B, N) scores s_uj of the negatives.
         item_similarity: (..., B, N) or broadcastable, similarity of each negative to the example's positive (cosine).
-        temperature: τ > 0. Like α, β and γ, a number or a tensor that broadcasts over the leading axes ``...``.
+        temperature: τ > 0. Like α, β and γ, a number or a tensor that broadcasts over the leading axes ``...``, and a
+            constant: these four cannot be learned by gradient, since τ_i and kappa are in stop-gradient.
         alpha: weight α of the hardness; its sign is free: positive favours hard negatives.
         beta: weight β of the item-item similarity; positive favours negatives that resemble the positive.
         gamma: strength γ of the per-example temperature; positive softens the examples with strong competition.

@@ -312,12 +312,6 @@ def share_sweep(profile: Profile, axis: str = "popularity") -> dict[int, list[Cl
     return {number: public(profile, axis, number).arm(seeds, "c2al", weight=WEIGHT) for number in bins}
 
 
-def axis_sweep(profile: Profile) -> dict[str, list[ClickRunConfig]]:
-    """Axis of the public data -> C2AL's arm on its extremes."""
-    axes = {"activity": 3} if profile.name == "smoke" else {"age": 1, "activity": 3, "popularity": 3, "film year": 1}
-    return {axis: public(profile, axis, bins).arm(profile, "c2al", weight=WEIGHT) for axis, bins in axes.items()}
-
-
 def random_pairs(profile: Profile, place: Place) -> dict[int, list[ClickRunConfig]]:
     """Seed of a random pair -> C2AL's arm with it."""
     profile = aside(profile)

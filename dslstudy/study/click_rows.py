@@ -4,7 +4,7 @@ Beside a record lie its logits and who is in which cohort; labels and users are 
 they lie once beside them all, in ``rows-<fingerprint of the split>.npz``.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -131,8 +131,3 @@ def _labels_and_users(path: Path, _stamp: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _rows_path(folder: Path, fingerprint: str) -> Path:
     return folder / f"rows-{fingerprint}.npz"
-
-
-def stacked_probabilities(records: Sequence[Record]) -> np.ndarray:
-    """(runs, n) predictions of several runs for the same rows."""
-    return np.stack([rows_of(record).probabilities for record in records])

@@ -1,6 +1,8 @@
 """The README says what the committed records say."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,11 @@ def test_commands_are_the_makefiles():
     for command in ("book", "test"):
         assert f"$ make {command}" in text
         assert f"\n{command}:" in makefile
+
+
+def test_the_python_in_the_readme_runs():
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["loss"].isfinite()
+    assert names["loss"].shape == ()

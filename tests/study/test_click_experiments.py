@@ -92,7 +92,6 @@ def test_sweeps_turn_one_thing():
     assert keys(shares[3]) == keys(experiments.headline(QUICK, public(QUICK))["c2al"])[:3]
     pairs = experiments.random_pairs(QUICK, public(QUICK))
     assert [runs[0].random_pair_seed for runs in pairs.values()] == list(pairs)
-    assert set(experiments.axis_sweep(QUICK)) == {"age", "activity", "popularity", "film year"}
     rates = experiments.learning_rate_sweep(QUICK, public(QUICK))
     assert list(rates) == ["plain", "membership", "c2al"]
     for by_rate in rates.values():
@@ -210,5 +209,5 @@ def test_smoke_trains_every_arm_of_every_experiment(study):
     larger = {name for name, size in sizes.items() if size != sizes["plain"]}
     assert larger == {"cohort_feature", "mmoe", "ple"}
     arms = [*experiments.headline(SMOKE, public(SMOKE)).values(), *experiments.share_sweep(SMOKE).values()]
-    arms += [*experiments.axis_sweep(SMOKE).values(), *experiments.random_pairs(SMOKE, public(SMOKE)).values()]
+    arms += experiments.random_pairs(SMOKE, public(SMOKE)).values()
     assert all(record.test["ne"] < 2 for runs in arms for record in study.obtain(runs))

@@ -12,7 +12,7 @@ from dslstudy.c2al.methods import METHODS
 from dslstudy.errors import InputError
 from dslstudy.study import ClickRunConfig, RunConfig, open_study, provenance
 from dslstudy.study.click_cohorts import click_split, cohort_pair, discovery, sides
-from dslstudy.study.click_rows import click_metrics, kept_arrays, kept_probabilities, rows_of, stacked_probabilities
+from dslstudy.study.click_rows import click_metrics, kept_arrays, kept_probabilities, rows_of
 
 WORLD = {
     "dataset": "synthetic-clicks",
@@ -139,7 +139,7 @@ def test_a_cohort_of_one_label_has_no_entropy_to_divide_by():
 def test_labels_and_users_lie_once_beside_all_runs(study):
     records = study.obtain([config(seed=seed) for seed in range(3)])
     assert len(list(records[0].path.parent.glob("rows-*.npz"))) == 1
-    assert stacked_probabilities(records).shape == (3, 1200)
+    assert [rows_of(record).probabilities.shape for record in records] == [(1200,)] * 3
     users = rows_of(records[0]).users
     own = click_split(config()).test.users
     assert all(len(set(own[users == user])) == 1 for user in np.unique(users)[:20])
