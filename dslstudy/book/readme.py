@@ -58,7 +58,9 @@ def with_results(text: str) -> str:
     states = _states()
     complete = [state for state in states if state.done]
     figure = f"![Our runs beside the published values on Amazon Health, matrix factorization]({FIGURE})"
-    count = f"Of the {len(states)} lines of this data set {len(complete)} are complete; only these are shown."
+    count = f"All {len(states)} lines of this data set are complete."
+    if len(complete) < len(states):
+        count = f"Of the {len(states)} lines of this data set {len(complete)} are complete; only these are shown."
     said = [*_beside_control(complete), *_without_start(complete), *_weaker_pull(complete), *_bsl(complete), count]
     sentences = "\n".join(f"* {sentence}" for sentence in said)
     return f"{before}{BEGIN}\n\n{figure}\n\n{_table(complete)}\n\n{sentences}\n\n{END}{after}"
