@@ -55,6 +55,23 @@ def arms(
     return Sortable(rows)
 
 
+def pulls(found: Mapping[tuple[float, float], Record | None], *, metric: str = "ndcg@20") -> Sortable:
+    """Temperature by weight on the positive: the validation that each run reached.
+
+    Args:
+        found: (temperature, weight) -> the run; ``None`` where it was not run.
+        metric: of validation.
+    """
+    temperatures, weights = (list(dict.fromkeys(pair[place] for pair in found)) for place in (0, 1))
+    rows = []
+    for temperature in temperatures:
+        of = {weight: found.get((temperature, weight)) for weight in weights}
+        row: dict[str, object] = {"validation " + metric_name(metric): f"τ = {temperature:g}"}
+        row |= {f"c = {w:g}": NOT_RUN if r is None else float(r.validation[metric]) for w, r in of.items()}
+        rows.append(row | {"records": [record for record in of.values() if record is not None] or "–"})
+    return Sortable(rows)
+
+
 @dataclass(frozen=True)
 class WeightCurves:
     """Losses with weights c on their positives (book: Ablations and readings).

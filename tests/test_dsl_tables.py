@@ -93,3 +93,11 @@ def test_weights_are_taken_by_validation_and_compared_over_users():
     means = [base.mean(), base.mean() + 0.5, base.mean() + 9]
     assert curves.step("softmax") == pytest.approx(max(means[1] / means[0], means[2] / means[1]) - 1)
     assert dsl_tables.WeightCurves({"dsl": {1.0: seeds(0.1, base)}}).step("dsl") == 0
+
+
+def test_pulls_stand_by_temperature_and_weight():
+    first, second = record(0.3, 0.2), record(0.5, 0.4)
+    found = {(0.1, 0.8): first, (0.1, 1.0): None, (0.2, 0.8): None, (0.2, 1.0): second}
+    one, two = dsl_tables.pulls(found).rows
+    assert one == {"validation NDCG@20": "τ = 0.1", "c = 0.8": 0.2, "c = 1": "not yet run", "records": [first]}
+    assert two == {"validation NDCG@20": "τ = 0.2", "c = 0.8": "not yet run", "c = 1": 0.4, "records": [second]}

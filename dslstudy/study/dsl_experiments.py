@@ -30,6 +30,8 @@ _READINGS = {
 }
 #: weights of the positive, down to where validation falls on Amazon Health; the usual share of a smoothed label
 POSITIVE_WEIGHTS, LABEL_SMOOTHING = (0.9, 0.8, 0.7), 0.1
+#: weights on both sides of one, and temperatures, for a backbone with a loss of its own
+_PULLS, _PULLED_AT = (0.8, 1.0, 1.25, 1.5, 2.0, 3.0), (0.1, 0.2)
 _WITH_WEIGHT = {"softmax": "positive weight {:g}", "dsl": "DSL, positive weight {:g}"}
 #: strength of loss-value reweighting, and size of a flipped alpha, where DSL's own setting gives none
 _STRENGTH, _ALPHA = 0.2, 0.3
@@ -153,6 +155,25 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
     run = _of_loss(softmax, "loss_reweighting", temperature=tau, strength=strength)
     arms[f"loss-value reweighting {strength:g}"] = (CHEAP_RIVALS, f"SL, δ = {strength:g}", run)
     return {name: Arm(group, change, seeds_of(run, protocol)) for name, (group, change, run) in arms.items()}
+
+
+def pulls_elsewhere(protocol: Protocol, dataset: str, backbone: str) -> dict[tuple[float, float], RunConfig]:
+    """The softmax loss with weights on both sides of one, with a backbone of its own loss: trials, one seed each.
+
+    Args:
+        protocol: of a profile.
+        dataset: one of its data sets.
+        backbone: whose search of BSL found another pull than SL's.
+
+    Returns:
+        (temperature, weight on the positive) -> the run.
+    """
+    base = protocol.base_run(dataset, backbone, "positive_weight", trial=True)
+    return {
+        (temperature, weight): _changed(base, temperature=temperature, weight=weight)
+        for temperature in _PULLED_AT
+        for weight in _PULLS
+    }
 
 
 # Chapter "Sensitivity": values of each dial; those of the chosen settings are added. At `paper`, the search spaces.

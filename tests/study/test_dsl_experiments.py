@@ -19,6 +19,7 @@ from dslstudy.study.dsl_experiments import (
     ablation,
     centres_of,
     chosen_settings,
+    pulls_elsewhere,
     seed_noise,
     sensitivity,
     signs_of_alpha,
@@ -74,6 +75,18 @@ def test_an_arm_changes_what_its_name_says_and_nothing_else(profile):
     assert of["label smoothing 0.1"] == {"loss": "label_smoothing", "label_smoothing": 0.1}
     assert of["loss-value reweighting -0.4"] == {"loss": "loss_reweighting", "strength": -0.4}
     assert len(of) == 2 + len(POSITIVE_WEIGHTS)
+
+
+def test_pulls_elsewhere_are_trials_of_one_backbone_that_differ_in_temperature_and_weight():
+    protocol = protocol_of("paper")
+    runs = pulls_elsewhere(protocol, "amazon2014-health", "xsimgcl")
+    assert len({run.key for run in runs.values()}) == len(runs) == 12
+    first = next(iter(runs.values()))
+    for (temperature, weight), run in runs.items():
+        assert (run.loss, run.backbone, run.seed) == ("positive_weight", "xsimgcl", 0)
+        assert run.loss_parameters == {"temperature": temperature, "weight": weight}
+        assert set(changes(run, first)) <= {"temperature", "weight"}
+    assert first.epochs == protocol.base_run("amazon2014-health", "xsimgcl", "softmax", trial=True).epochs
 
 
 def test_at_paper_every_reading_is_an_arm():
