@@ -1,6 +1,6 @@
 """The README's figure and table, made from the committed records: ``python -m dslstudy.book.readme``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -61,7 +61,8 @@ def with_results(text: str) -> str:
     count = f"All {len(states)} lines of this data set are complete."
     if len(complete) < len(states):
         count = f"Of the {len(states)} lines of this data set {len(complete)} are complete; only these are shown."
-    said = [*_beside_control(complete), *_without_start(complete), *_weaker_pull(complete), *_bsl(complete), count]
+    around = _around_dsl(complete)
+    said = [*_beside_control(complete), *_without_start(complete), *around, *_bsl(complete), count]
     sentences = "\n".join(f"* {sentence}" for sentence in said)
     return f"{before}{BEGIN}\n\n{figure}\n\n{_table(complete)}\n\n{sentences}\n\n{END}{after}"
 
@@ -97,19 +98,36 @@ def _without_start(states: list[State]) -> list[str]:
     return sentences
 
 
-def _weaker_pull(states: list[State]) -> list[str]:
-    """What a weight on the positive does for SL, beside the lines of the table; nothing while runs are missing."""
+def _around_dsl(states: list[State]) -> list[str]:
+    """What is left of DSL without a look at the competitors, and what a weight on the positive does for SL."""
     protocol, study = protocol_of("paper"), _study()
     lines = {state.cell.label: state.found for state in states if _backbone(state) == "mf"}
     chosen = chosen_settings(study, protocol, DATASET)
     if not (chosen.searched and {"softmax", "dsl"} <= set(lines)):
         return []
-    arms = ablation(chosen, protocol)
-    runs = {weight: arms[name].runs for weight, name in weight_arms("softmax").items()}
-    of_weight = {weight: [study.find(run) for run in of] for weight, of in runs.items()}
-    if any(record is None for of in of_weight.values() for record in of):
+    found = {name: [study.find(run) for run in arm.runs] for name, arm in ablation(chosen, protocol).items()}
+    ready = {name: [record for record in of if record] for name, of in found.items() if all(of)}
+    return [*_own_score(ready, lines), *_weaker_pull(ready, lines)]
+
+
+def _own_score(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Record]]) -> list[str]:
+    """DSL with a temperature that sees no competitor; nothing while runs are missing."""
+    found = arms.get("temperature from own score")
+    if found is None:
         return []
-    curves = WeightCurves({"softmax": {1.0: lines["softmax"], **of_weight}})
+    return [
+        f"With {display_name('mf')} DSL whose temperatures see the score of the positive and none of its competitors"
+        f" reaches {tables.plus_minus([record.test[METRIC] for record in found])}: beside DSL"
+        f" {_both_metrics(found, lines['dsl'])}; beside SL {_both_metrics(found, lines['softmax'])} (uncorrected)."
+    ]
+
+
+def _weaker_pull(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Record]]) -> list[str]:
+    """What a weight on the positive does for SL, beside the lines of the table; nothing while runs are missing."""
+    weights = weight_arms("softmax")
+    if not set(weights.values()) <= set(arms):
+        return []
+    curves = WeightCurves({"softmax": {1.0: lines["softmax"]} | {c: arms[name] for c, name in weights.items()}})
     best = curves.best("softmax")
     found = curves.of["softmax"][best]
     return [
