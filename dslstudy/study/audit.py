@@ -5,7 +5,7 @@ programs. The new runs go to a scratch store: an audit never touches what it aud
 """
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from dslstudy.engine.config import require_one_of
 from dslstudy.errors import InputError
 from dslstudy.study.click_rows import click_metrics, rows_of
 from dslstudy.study.profiles import get_profile
+from dslstudy.study.provenance import environment
 from dslstudy.study.store import CONFIGS, Record, RunStore, read_record
 from dslstudy.study.study import Study
 
@@ -220,7 +221,29 @@ def compare(record: Record, again: Record) -> Finding:
 
 def same_machine(one: Record, other: Record) -> bool:
     """Whether two runs were made by the same kind of processor, number of threads and version of torch."""
-    return all(one.environment.get(name) == other.environment.get(name) for name in ("device", "threads", "torch"))
+    return _alike(one.environment, other.environment)
+
+
+def repeats(record: Record, probabilities: np.ndarray) -> bool:
+    """Whether a click run that was trained again on this processor, while being looked at, is its record.
+
+    Where the record was made by the same kind of processor, prediction by prediction, to a thousandth; elsewhere
+    rounding differs and training carries it on, so there by the normalized entropy, as an audit asks for.
+
+    Args:
+        record: of a click run.
+        probabilities: (n,) what the new run predicts for the test rows.
+    """
+    rows = rows_of(record)
+    if _alike(record.environment, environment("cpu")):
+        return np.allclose(probabilities, rows.probabilities, atol=1e-3)
+    recorded = record.test["ne"]
+    allowed = ELSEWHERE["clicks"] * abs(recorded) + ABSOLUTE["clicks"]
+    return bool(abs(click_metrics(rows.labels, probabilities)["ne"] - recorded) <= allowed)
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(one.get(name) == other.get(name) for name in ("device", "threads", "torch"))
 
 
 def _allowed(record: Record, again: Record, value: float) -> float:

@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from dslstudy.cli import cli
 from dslstudy.errors import InputError
 from dslstudy.study import ClickRunConfig, RunConfig, RunStore, open_study, provenance
-from dslstudy.study.audit import ABSOLUTE, ELSEWHERE, SAME_MACHINE, audit, compare, draw, survey
+from dslstudy.study.audit import ABSOLUTE, ELSEWHERE, SAME_MACHINE, audit, compare, draw, repeats, survey
+from dslstudy.study.click_rows import rows_of
 
 CONFIGS = [
     RunConfig(dataset="synthetic-ranking", embedding_size=8, num_negatives=16, batch_size=256, epochs=3, seed=0),
@@ -236,3 +237,15 @@ def test_tampered_predictions_are_caught(clicks, tmp_path):
     np.savez_compressed(path, **values)
     finding = compare(record, record)
     assert any("the kept values give ne " in complaint for complaint in finding.complaints)
+
+
+def test_a_watched_run_repeats_its_record_closely_here_and_by_its_entropy_elsewhere(tmp_path):
+    config = ClickRunConfig(dataset="synthetic-clicks", dataset_parameters={"rows": 6000}, epochs=1, seed=0)
+    (record,) = open_study("smoke", store=tmp_path, progress=False).obtain([config])
+    elsewhere = replace(record, environment=record.environment | {"device": "another processor"})
+    kept = rows_of(record).probabilities
+    rng = np.random.default_rng(0)
+    rounded, jittered = kept + 1e-5, np.clip(kept + 0.01 * rng.standard_normal(len(kept)), 1e-3, 1 - 1e-3)
+    other = 1 - kept
+    assert [repeats(record, p) for p in (kept, rounded, jittered, other)] == [True, True, False, False]
+    assert [repeats(elsewhere, p) for p in (kept, rounded, jittered, other)] == [True, True, True, False]
