@@ -224,6 +224,12 @@ def comparisons(found: Mapping[str, Comparison], *, metric: str = "ndcg@20", ref
     )
 
 
+def pull_of_bsl(state: State) -> float:
+    """BSL's pull over push τ₂/τ₁ in a finished cell; one is SL."""
+    chosen = state.found[0].config.loss_parameters
+    return chosen["temperature"] / chosen["positive_temperature"]
+
+
 def pulls_of_bsl(states: Sequence[State]) -> str:
     """How hard BSL pulls beside its push, as its searches chose it: with two equal temperatures it is SL.
 
@@ -234,9 +240,8 @@ def pulls_of_bsl(states: Sequence[State]) -> str:
     for state in states:
         if state.cell.loss != "bsl" or not state.done:
             continue
-        chosen = state.found[0].config.loss_parameters
-        pull = chosen["temperature"] / chosen["positive_temperature"]
-        kind = "SL" if pull == 1 else f"pull over push {pull:g} at temperature {chosen['temperature']:g}"
+        pull, temperature = pull_of_bsl(state), state.found[0].config.loss_parameters["temperature"]
+        kind = "SL" if pull == 1 else f"pull over push {pull:g} at temperature {temperature:g}"
         said.append(f"{kind} with {display_name(state.cell.backbone)}")
     return f"BSL, as its searches chose it, is {'; '.join(said)}." if said else ""
 

@@ -17,7 +17,7 @@ from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_ru
 from dslstudy.study.dsl_experiments import ablation, chosen_settings, weight_arms
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.store import Record, committed_store
-from dslstudy.study_tables import beside, cell_label, compare, pulls_of_bsl
+from dslstudy.study_tables import beside, cell_label, compare, pull_of_bsl, pulls_of_bsl
 
 DATASET = "amazon2014-health"
 METRIC = "ndcg@20"
@@ -140,15 +140,13 @@ def _weaker_pull(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Reco
 
 def _bsl(states: list[State]) -> list[str]:
     """What BSL is where its search found another pull than SL's, and how it stands beside DSL there."""
-    sentences = [pulls_of_bsl(states)] if pulls_of_bsl(states) else []
-    of = {(state.cell.label, state.cell.backbone): state.found for state in states}
-    for (label, backbone), found in of.items():
-        chosen = found[0].config.loss_parameters
-        if label != "bsl" or ("dsl", backbone) not in of or len(set(chosen.values())) == 1:
-            continue
-        sentences.append(
-            f"With {display_name(backbone)} BSL beside DSL: {_both_metrics(found, of['dsl', backbone])} (uncorrected)."
-        )
+    sentences = [said] if (said := pulls_of_bsl(states)) else []
+    of_dsl = {_backbone(state): state.found for state in states if state.cell.loss == "dsl"}
+    for state in states:
+        backbone = _backbone(state)
+        if state.cell.loss == "bsl" and backbone in of_dsl and pull_of_bsl(state) != 1:
+            words = _both_metrics(state.found, of_dsl[backbone])
+            sentences.append(f"With {display_name(backbone)} BSL beside DSL: {words} (uncorrected).")
     return sentences
 
 

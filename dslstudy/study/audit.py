@@ -212,16 +212,16 @@ def compare(record: Record, again: Record) -> Finding:
     if gone:
         complaints.append(f"training again gave no {', '.join(gone)}")
     differences = [
-        Difference(name, value, again.test[name], _allowed(record, again, value))
+        Difference(name, value, again.test[name], _allowed(record, again.environment, value))
         for name, value in record.test.items()
         if name in again.test
     ]
     return Finding(record, again, differences, [*complaints, *_kept_wrongly(record)])
 
 
-def same_machine(one: Record, other: Record) -> bool:
-    """Whether two runs were made by the same kind of processor, number of threads and version of torch."""
-    return _alike(one.environment, other.environment)
+def same_machine(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two environments have the same kind of processor, number of threads and version of torch."""
+    return all(one.get(name) == other.get(name) for name in ("device", "threads", "torch"))
 
 
 def repeats(record: Record, probabilities: np.ndarray) -> bool:
@@ -235,19 +235,16 @@ def repeats(record: Record, probabilities: np.ndarray) -> bool:
         probabilities: (n,) what the new run predicts for the test rows.
     """
     rows = rows_of(record)
-    if _alike(record.environment, environment("cpu")):
+    here, recorded = environment("cpu"), record.test["ne"]
+    if same_machine(record.environment, here):
         return np.allclose(probabilities, rows.probabilities, atol=1e-3)
-    recorded = record.test["ne"]
-    allowed = ELSEWHERE["clicks"] * abs(recorded) + ABSOLUTE["clicks"]
-    return bool(abs(click_metrics(rows.labels, probabilities)["ne"] - recorded) <= allowed)
+    again = click_metrics(rows.labels, probabilities)["ne"]
+    return bool(abs(again - recorded) <= _allowed(record, here, recorded))
 
 
-def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return all(one.get(name) == other.get(name) for name in ("device", "threads", "torch"))
-
-
-def _allowed(record: Record, again: Record, value: float) -> float:
-    share = SAME_MACHINE if same_machine(record, again) else ELSEWHERE
+def _allowed(record: Record, again: Mapping[str, Any], value: float) -> float:
+    """How far a metric of this value may be from its record in another environment."""
+    share = SAME_MACHINE if same_machine(record.environment, again) else ELSEWHERE
     return share[record.task] * abs(value) + ABSOLUTE[record.task]
 
 

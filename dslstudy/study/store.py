@@ -26,22 +26,11 @@ SCHEMA = 1
 AnyConfig = RunConfig | ClickRunConfig
 #: task -> what its runs are written down as
 CONFIGS: dict[str, type[RunConfig] | type[ClickRunConfig]] = {kind.task: kind for kind in (RunConfig, ClickRunConfig)}
-#: task -> part of a record -> what whoever reads it counts on
-_NEEDED: dict[str, dict[str, tuple[str, ...]]] = {
-    "ranking": {
-        "code": ("fingerprint",),
-        "cost": ("seconds",),
-        "selection": ("best_epoch", "epochs"),
-        "validation": ("ndcg@20",),
-        "test": ("recall@20", "ndcg@20"),
-    },
-    "clicks": {
-        "code": ("fingerprint",),
-        "cost": ("seconds",),
-        "selection": ("best_epoch", "epochs"),
-        "validation": ("ne",),
-        "test": ("ne",),
-    },
+#: part of a record -> what whoever reads it counts on; the metrics are those of its task
+_NEEDED = {"code": ("fingerprint",), "cost": ("seconds",), "selection": ("best_epoch", "epochs")}
+_METRICS = {
+    "ranking": {"validation": ("ndcg@20",), "test": ("recall@20", "ndcg@20")},
+    "clicks": {"validation": ("ne",), "test": ("ne",)},
 }
 
 
@@ -156,7 +145,7 @@ class Record:
             raise InputError(f"{path}: the record's key {values['key']} does not fit its configuration ({config.key})")
         names = ("data", "code", "environment", "cost", "selection", "history", "validation", "test", "finished")
         model = values.get("model", {})
-        for part, needed in _NEEDED[task].items():
+        for part, needed in (_NEEDED | _METRICS[task]).items():
             if missing := [name for name in needed if name not in dict(values[part])]:
                 raise ValueError(f"its {part} has no {', '.join(missing)}")
         return cls(config=config, model=model, path=path, **{name: values[name] for name in names})
