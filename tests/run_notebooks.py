@@ -25,6 +25,7 @@ def check(notebooks: list[Path], mode: str, jobs: int) -> int:
     command = [
         *(sys.executable, "-m", "pytest", "-n", str(min(jobs, len(notebooks))), "--dist", "loadfile", mode),
         *("--nbval-sanitize-with", str(sanitize), "--nbval-cell-timeout", "300", "-p", "no:cacheprovider"),
+        *("-p", "tests.nbval_kernels"),
         *map(str, notebooks),
     ]
     ended = subprocess.run(command, cwd=ROOT, check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -215,6 +215,8 @@ class Executor:
                 f"{where}: the process that executed it ended with code {execution.process.returncode}\n{err}".rstrip()
             )
         failure = json.loads(out.splitlines()[-1])
+        if failure["source"] is None:
+            return f"{where}: its kernel did not start: {failure['traceback']}\n{err}".rstrip()
         count = f" (In [{failure['count']}])" if failure["count"] else ""
         label = cell_label(chapter.read(), failure["id"], failure["source"])
         return f"{where} failed in {label}{count}:\n{failure['traceback'].rstrip()}"

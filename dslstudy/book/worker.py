@@ -18,42 +18,63 @@ import papermill
 from papermill.exceptions import PapermillExecutionError, strip_color
 
 from dslstudy.book import records
+from dslstudy.book.kernels import private_sockets
 from dslstudy.trace import TRACE
 
 FAILED = 3
+#: A kernel that dies before it runs a cell has done nothing that a second one could hide or do twice.
+STARTS = 2
+
+
+def run(source: Path, target: Path, folder: Path, parameters: dict[str, Any]) -> None:
+    """Let papermill execute ``source`` into ``target``, with another kernel if the first dies before any cell."""
+    for start in range(1, STARTS + 1):
+        try:
+            with private_sockets() as config:
+                papermill.execute_notebook(
+                    str(source),
+                    str(target),
+                    parameters=parameters,
+                    kernel_name="python3",
+                    cwd=str(folder),
+                    progress_bar=False,
+                    config=config,
+                )
+            return
+        except RuntimeError:  # a failing cell raises another one
+            if start == STARTS or reached(target):
+                raise
+            print("the kernel died before it ran a cell; starting another", file=sys.stderr, flush=True)
+
+
+def reached(target: Path) -> list[nbformat.NotebookNode]:
+    """The cells of an executed copy, as far as it got, that were started."""
+    cells = nbformat.read(target, as_version=4).cells if target.is_file() else []
+    return [cell for cell in cells if cell.metadata.get("papermill", {}).get("start_time")]
 
 
 def execute(source: Path, target: Path, folder: Path, parameters: dict[str, Any]) -> dict[str, Any] | None:
     """Execute ``source`` into ``target`` with ``folder`` as the kernel's working directory.
 
     Returns:
-        None, or what failed: ``id`` and ``source`` of the cell, ``count`` (its execution number), ``traceback``.
+        None, or what failed: ``id`` and ``source`` of the cell (both None if no cell was reached), ``count`` (its
+        execution number), ``traceback``.
     """
     try:
-        papermill.execute_notebook(
-            str(source),
-            str(target),
-            parameters=parameters,
-            kernel_name="python3",
-            cwd=str(folder),
-            progress_bar=False,
-        )
+        run(source, target, folder, parameters)
     except PapermillExecutionError as error:
         notebook = nbformat.read(target, as_version=4)
         cell = next(cell for cell in notebook.cells if cell.metadata.get("papermill", {}).get("exception"))
         report = {"count": error.exec_count, "traceback": strip_color("\n".join(error.traceback))}
     except Exception as error:  # the kernel died, or never started
-        notebook = nbformat.read(target if target.is_file() else source, as_version=4)
-        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-        reached = [cell for cell in code if cell.metadata.get("papermill", {}).get("start_time")]
-        cell = reached[-1] if reached else code[0]
+        cell = next((cell for cell in reversed(reached(target)) if cell.cell_type == "code"), None)
         report = {"count": None, "traceback": f"{type(error).__name__}: {error}"}
     else:
         notebook = nbformat.read(target, as_version=4)
         records.keep(notebook, Path(os.environ[TRACE]))
         nbformat.write(notebook, target)
         return None
-    return {**report, "id": cell.get("id"), "source": cell.source}
+    return {**report, "id": cell.get("id") if cell else None, "source": cell.source if cell else None}
 
 
 def end_with_parent() -> None:

@@ -1,10 +1,12 @@
 """Notebooks really run: in parallel, in order, reused, failing, killed."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -97,6 +99,79 @@ def test_failures_name_notebook_and_cell_and_the_rest_still_runs(book):
     kept = read_notebook(executed / "failed" / "a.ipynb")
     assert any(out.output_type == "error" for cell in kept.cells if cell.cell_type == "code" for out in cell.outputs)
     assert str(executed / "failed" / "a.ipynb") in message
+
+
+@pytest.fixture
+def failing_kernel(tmp_path, monkeypatch):
+    """Kernels named python3 fail to start, the first ``times`` of them. Returns a file with a line for each start."""
+
+    def fail(times):
+        starts = tmp_path / "starts"
+        launch = tmp_path / "launch.py"
+        launch.write_text(
+            "import pathlib, sys\n"
+            f"starts = pathlib.Path({str(starts)!r})\n"
+            "with starts.open('a') as stream:\n    stream.write('start\\n')\n"
+            f"if len(starts.read_text().splitlines()) <= {times}:\n    sys.exit('no room for a kernel')\n"
+            "import runpy\nrunpy.run_module('ipykernel_launcher', run_name='__main__')\n"
+        )
+        kernels = tmp_path / "share" / "kernels" / "python3"
+        kernels.mkdir(parents=True)
+        argv = [sys.executable, str(launch), "-f", "{connection_file}"]
+        (kernels / "kernel.json").write_text(json.dumps({"argv": argv, "display_name": "P", "language": "python"}))
+        monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
+        return starts
+
+    return fail
+
+
+def test_a_kernel_that_dies_before_any_cell_is_replaced_once(book, failing_kernel):
+    starts = failing_kernel(times=1)
+    book.notebook("a", "print('fine')")
+    book.execute()
+    assert outputs(book.layout.executed("smoke") / "a.ipynb") == "fine\n"
+    assert starts.read_text().splitlines() == ["start"] * 2
+
+
+def test_a_kernel_that_never_starts_is_said_with_its_own_words(book, failing_kernel):
+    starts = failing_kernel(times=9)
+    book.notebook("a", "print('never')")
+    with pytest.raises(BookError, match=r"(?s)a\.ipynb: its kernel did not start: .*no room for a kernel"):
+        book.execute()
+    assert starts.read_text().splitlines() == ["start"] * 2
+
+
+def test_a_kernel_that_dies_in_a_cell_is_not_replaced(book, tmp_path):
+    """A second one could do twice what the first had done."""
+    book.notebook(
+        "a", f"with open({str(tmp_path / 'starts')!r}, 'a') as f:\n    f.write('start\\n')", "import os\nos._exit(7)"
+    )
+    with pytest.raises(BookError, match=r"a\.ipynb failed in cell 4, `import os`"):
+        book.execute()
+    assert (tmp_path / "starts").read_text() == "start\n"
+
+
+def test_kernels_side_by_side_share_no_address(book):
+    """Nobody can take from a kernel what it was promised: its sockets are files in a folder of its own."""
+    for name in "ab":
+        book.notebook(
+            name, "from ipykernel.kernelapp import IPKernelApp\nk = IPKernelApp.instance()\nprint(k.transport, k.ip)"
+        )
+    book.execute()
+    said = [outputs(book.layout.executed("smoke") / f"{name}.ipynb").split() for name in "ab"]
+    assert [transport for transport, _ in said] == ["ipc", "ipc"]
+    folders = [Path(address).parent for _, address in said]
+    assert folders[0] != folders[1]
+    assert not any(folder.exists() for folder in folders), "nothing is left behind"
+
+
+def test_a_folder_too_long_for_sockets_is_no_obstacle(book, tmp_path, monkeypatch):
+    longest = tmp_path / ("long" * 30)
+    longest.mkdir()
+    monkeypatch.setenv("TMPDIR", str(longest))
+    book.notebook("a", "print('fine')")
+    book.execute()
+    assert outputs(book.layout.executed("smoke") / "a.ipynb") == "fine\n"
 
 
 def test_parameters_are_checked_before_anything_runs(book, tmp_path):
