@@ -242,6 +242,25 @@ def repeats(record: Record, probabilities: np.ndarray) -> bool:
     return bool(abs(again - recorded) <= _allowed(record, here, recorded))
 
 
+def same_training(record: Record, history: Sequence[Mapping[str, Any]], device: str) -> bool:
+    """Whether a ranking run that was trained again, while being looked at, is its record.
+
+    On the record's kind of processor every epoch has to agree in every digit. A GPU adds up in an order that varies,
+    and elsewhere rounding differs, on another device the random numbers too: there the best validation has to be as
+    near as an audit asks for.
+
+    Args:
+        record: of a ranking run.
+        history: what the new run's epochs gave, as in the record.
+        device: where it was trained.
+    """
+    here = environment(device)
+    if device == "cpu" and same_machine(record.environment, here):
+        return list(history) == list(record.history)
+    best, again = (max(epoch["validation"] for epoch in epochs) for epochs in (record.history, history))
+    return bool(abs(again - best) <= _allowed(record, here, best))
+
+
 def _allowed(record: Record, again: Mapping[str, Any], value: float) -> float:
     """How far a metric of this value may be from its record in another environment."""
     share = SAME_MACHINE if same_machine(record.environment, again) else ELSEWHERE

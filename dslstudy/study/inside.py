@@ -2,7 +2,8 @@
 gradient points (book: Inside training).
 
 A run is trained again, epoch by epoch, by the engine that trained it, and looked at in between. Looking changes no
-bit: the validations must be those of the run's record, else nothing is kept.
+bit: the validations must be those of the run's record, else nothing is kept. (Where the record was made on another
+processor or a GPU, where a bit may differ anyway, they must be as near as an audit asks for.)
 """
 
 import json
@@ -28,6 +29,7 @@ from dslstudy.errors import InputError
 from dslstudy.losses import dsl_loss, dsl_terms, softmax_loss
 from dslstudy.losses.dsl import DslTerms
 from dslstudy.metrics.alignment import Direction, pull_back, smoothed_ndcg, table_cosine, tangent
+from dslstudy.study.audit import same_training
 from dslstudy.study.config import RunConfig
 from dslstudy.study.profiles import Profile
 from dslstudy.study.provenance import code_fingerprint
@@ -213,7 +215,7 @@ def observe(study: Study, run: RunConfig) -> Inside:
         run: of DSL or of the softmax loss, with cosine scores and nothing hidden.
 
     Raises:
-        InputError: another kind of run, or the training differs from that of the record (made on another machine).
+        InputError: another kind of run, or the training differs from that of the record.
     """
     found = kept(study, run)
     if found is not None:
@@ -235,10 +237,10 @@ def observe(study: Study, run: RunConfig) -> Inside:
                 stack.validate(lambda *tables: [m.mean()[SELECTION_METRIC] for m in validation.evaluate(*tables)])
             if not stack.active:
                 break
-    if trained.history != record.history:
+    if not same_training(record, trained.history, study.device):
         raise InputError(
-            f"training {run.title} again gave other validations than its record {record.key} has (another machine or"
-            " library version): train it here first, with dslstudy run --force"
+            f"training {run.title} again gave other validations than its record {record.key} has: train it here first,"
+            " with dslstudy run --force"
         )
     content = {"format": FORMAT, "fingerprint": code_fingerprint(run), "snapshots": [*map(asdict, snapshots)]}
     write_atomically(_path(study.store, run), (json.dumps(content) + "\n").encode())

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from dslstudy.cli import cli
 from dslstudy.errors import InputError
 from dslstudy.study import ClickRunConfig, RunConfig, RunStore, open_study, provenance
-from dslstudy.study.audit import ABSOLUTE, ELSEWHERE, SAME_MACHINE, audit, compare, draw, repeats, survey
+from dslstudy.study.audit import ABSOLUTE, ELSEWHERE, SAME_MACHINE, audit, compare, draw, repeats, same_training, survey
 from dslstudy.study.click_rows import rows_of
 
 CONFIGS = [
@@ -249,3 +249,16 @@ def test_a_watched_run_repeats_its_record_closely_here_and_by_its_entropy_elsewh
     other = 1 - kept
     assert [repeats(record, p) for p in (kept, rounded, jittered, other)] == [True, True, False, False]
     assert [repeats(elsewhere, p) for p in (kept, rounded, jittered, other)] == [True, True, True, False]
+
+
+def test_a_watched_ranking_run_is_its_record_in_every_digit_here_and_by_its_best_validation_elsewhere(tmp_path):
+    config = RunConfig(dataset="synthetic-ranking", epochs=2, seed=0)
+    (record,) = open_study("smoke", store=tmp_path, progress=False).obtain([config])
+    elsewhere = replace(record, environment=record.environment | {"device": "another processor"})
+
+    def times(factor):
+        return [epoch | {"validation": epoch["validation"] * factor} for epoch in record.history]
+
+    histories = times(1), times(1 + 1e-9), times(1.05), times(1.2), times(float("nan"))
+    assert [same_training(record, each, "cpu") for each in histories] == [True, False, False, False, False]
+    assert [same_training(elsewhere, each, "cpu") for each in histories] == [True, True, True, False, False]
