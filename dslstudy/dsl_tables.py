@@ -7,11 +7,12 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from dslstudy.metrics.significance import LEVEL, mean_interval, paired_bootstrap
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.store import Record
-from dslstudy.study_tables import Comparison, beside
-from dslstudy.tables import NOT_RUN, between, plus_minus
+from dslstudy.study_tables import WORSE, Comparison, beside
+from dslstudy.tables import NOT_RUN, between, mean_over_seeds, plus_minus
 
 #: how dials are called in text
 DIALS = {
@@ -118,6 +119,94 @@ class WeightCurves:
     def beside(self, seeds: Sequence[Record], reference: Sequence[Record]) -> Comparison:
         """Seeds of one setting beside those of another, over users, uncorrected."""
         return beside(seeds, reference, metric=self.metric)
+
+
+@dataclass(frozen=True)
+class TwoScales:
+    """DSL with neither of its scales, with each alone, and with both (book: Ablations and readings).
+
+    Attributes:
+        neither: the seeds of SL at the mean of DSL's temperatures; the other three have the same seeds in this order.
+        weights: those of DSL with the weights kappa and one temperature.
+        temperatures: those of DSL with a temperature for each example and no weights.
+        both: those of the full DSL.
+        metric: a test metric.
+    """
+
+    neither: Sequence[Record]
+    weights: Sequence[Record]
+    temperatures: Sequence[Record]
+    both: Sequence[Record]
+    metric: str = "ndcg@20"
+
+    def test(self) -> dict[str, NDArray[np.float64]]:
+        """The square's corners -> the test metric of each seed."""
+        corners = {
+            "neither": self.neither,
+            "weights only": self.weights,
+            "temperatures only": self.temperatures,
+            "both scales": self.both,
+        }
+        return {
+            corner: np.array([record.test[self.metric] for record in seeds], dtype=np.float64)
+            for corner, seeds in corners.items()
+        }
+
+    def interaction(self) -> str:
+        """What both bring beyond the sum of what each brings, over users and over seeds, in words; uncorrected."""
+        users = [
+            mean_over_seeds(seeds, self.metric) for seeds in (self.both, self.neither, self.weights, self.temperatures)
+        ]
+        over_users = paired_bootstrap(users[0] + users[1], users[2] + users[3])
+        test = self.test()
+        over_seeds = mean_interval(
+            test["both scales"] + test["neither"] - test["weights only"] - test["temperatures only"]
+        )
+        word = "neither more nor less than their sum, as far as this test can tell"
+        if over_users.p_value < LEVEL:
+            word = "more than their sum" if over_users.estimate > 0 else "less than their sum"
+        return (
+            f"The interaction is {between(over_users)} in {metric_name(self.metric)} over users and"
+            f" {between(over_seeds)} over seeds: together the scales give {word} (one test over users, uncorrected)."
+        )
+
+    def alone(self) -> str:
+        """What each scale and both have over neither, over users, in words; uncorrected."""
+        over = {
+            corner: beside(seeds, self.neither, metric=self.metric).relative
+            for corner, seeds in (
+                ("weights only", self.weights),
+                ("temperatures only", self.temperatures),
+                ("both", self.both),
+            )
+        }
+        return ", ".join(f"{corner} {between(gain, percent=True)}" for corner, gain in over.items())
+
+    def removals(self, without_weights: Comparison, without_temperatures: Comparison) -> str:
+        """What taking one scale away does, and which of the two matters more, in words.
+
+        Args:
+            without_weights: the temperatures alone beside the full loss, corrected for the family it is read in.
+            without_temperatures: the weights alone beside the full loss, likewise.
+        """
+        costs = {"the weights": without_weights, "the temperatures": without_temperatures}
+        left = {"the weights": self.temperatures, "the temperatures": self.weights}
+        said = "; ".join(
+            f"without {scale} {metric_name(self.metric)} changes by {between(each.relative, percent=True)},"
+            f" {each.verdict} the full loss"
+            for scale, each in costs.items()
+        )
+        if all(each.verdict != WORSE for each in costs.values()):
+            return f"{said}. Neither removal is seen to hurt, so nothing is said of which scale matters more."
+        first, second = sorted(costs, key=lambda scale: costs[scale].relative.estimate)
+        difference = beside(left[first], left[second], metric=self.metric)
+        words = (
+            f"{metric_name(self.metric)} without {first} is {between(difference.relative, percent=True)} from that"
+            f" without {second}"
+        )
+        if difference.p_value < LEVEL and costs[first].verdict == WORSE:
+            return f"{said}. Of the two {first} matter more here: {words} (uncorrected)."
+        return f"{said}. Which of the two matters more is not decided: {words}, {difference.verdict} it (uncorrected)."
 
 
 def dials(

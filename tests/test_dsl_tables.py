@@ -7,7 +7,7 @@ import pytest
 
 from dslstudy import dsl_tables
 from dslstudy.metrics.significance import Interval
-from dslstudy.study_tables import Comparison
+from dslstudy.study_tables import Comparison, beside
 
 
 def record(test, validation=0.0):
@@ -101,3 +101,42 @@ def test_pulls_stand_by_temperature_and_weight():
     one, two = dsl_tables.pulls(found).rows
     assert one == {"validation NDCG@20": "τ = 0.1", "c = 0.8": 0.2, "c = 1": "not yet run", "records": [first]}
     assert two == {"validation NDCG@20": "τ = 0.2", "c = 0.8": "not yet run", "c = 1": 0.4, "records": [second]}
+
+
+def test_the_square_of_the_two_scales_is_told_from_its_corners():
+    """Weights bring 0.2, temperatures 0.01, and both together 0.1 more than their sum."""
+    rng = np.random.default_rng(1)
+
+    def corner(mean):
+        return seeds(0.0, *(mean + 0.02 * rng.standard_normal(200) for _ in range(3)))
+
+    square = dsl_tables.TwoScales(corner(1), corner(1.2), corner(1.01), corner(1.31))
+    assert {name: round(values.mean(), 2) for name, values in square.test().items()} == {
+        "neither": 1.0,
+        "weights only": 1.2,
+        "temperatures only": 1.01,
+        "both scales": 1.31,
+    }
+    means = [np.mean(values) for values in square.test().values()]
+    said = square.interaction()
+    assert f"The interaction is {means[3] + means[0] - means[1] - means[2]:+.4f} [" in said
+    assert "give more than their sum" in said
+    gains = [f"{100 * (mean / means[0] - 1):+.1f} %" for mean in means[1:]]
+    assert [part.partition(" [")[0] for part in square.alone().split("], ")] == [
+        f"weights only {gains[0]}",
+        f"temperatures only {gains[1]}",
+        f"both {gains[2]}",
+    ]
+
+    costs = [beside(part, square.both) for part in (square.temperatures, square.weights)]
+    assert costs[0].relative.estimate < costs[1].relative.estimate < 0
+    words = square.removals(*costs)
+    assert words.startswith(f"without the weights NDCG@20 changes by {100 * costs[0].relative.estimate:+.1f} % [")
+    assert "Of the two the weights matter more here: NDCG@20 without the weights is" in words
+    assert f"without the weights is {100 * (means[2] / means[1] - 1):+.1f} % [" in words
+
+    same = dsl_tables.TwoScales(square.neither, square.both, square.both, square.both)
+    assert "Neither removal is seen to hurt" in same.removals(*[beside(square.both, square.both)] * 2)
+    assert "neither more nor less than their sum" in dsl_tables.TwoScales(*[square.both] * 4).interaction()
+    tied = dsl_tables.TwoScales(square.neither, square.weights, square.weights, square.both)
+    assert "is not decided" in tied.removals(*[beside(square.weights, square.both)] * 2)

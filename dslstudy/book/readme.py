@@ -99,7 +99,7 @@ def _without_start(states: list[State]) -> list[str]:
 
 
 def _around_dsl(states: list[State]) -> list[str]:
-    """What is left of DSL without a look at the competitors, and what a weight on the positive does for SL."""
+    """What is left of DSL without its parts, and what a weight on the positive does for SL."""
     protocol, study = protocol_of("paper"), _study()
     lines = {state.cell.label: state.found for state in states if _backbone(state) == "mf"}
     chosen = chosen_settings(study, protocol, DATASET)
@@ -107,19 +107,29 @@ def _around_dsl(states: list[State]) -> list[str]:
         return []
     found = {name: [study.find(run) for run in arm.runs] for name, arm in ablation(chosen, protocol).items()}
     ready = {name: [record for record in of if record] for name, of in found.items() if all(of)}
-    return [*_own_score(ready, lines), *_weaker_pull(ready, lines)]
+    return [*_parts(ready, lines), *_weaker_pull(ready, lines)]
 
 
-def _own_score(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Record]]) -> list[str]:
-    """DSL with a temperature that sees no competitor; nothing while runs are missing."""
-    found = arms.get("temperature from own score")
-    if found is None:
-        return []
-    return [
-        f"With {display_name('mf')} DSL whose temperatures see the score of the positive and none of its competitors"
-        f" reaches {tables.plus_minus([record.test[METRIC] for record in found])}: beside DSL"
-        f" {_both_metrics(found, lines['dsl'])}; beside SL {_both_metrics(found, lines['softmax'])} (uncorrected)."
-    ]
+#: arms of the ablation -> how a sentence calls them
+_PARTS = {
+    "no kappa": "DSL without its weights kappa",
+    "no temperature per example": "DSL with one temperature for all examples",
+    "temperature from own score": ("DSL whose temperatures see the score of the positive and none of its competitors"),
+}
+
+
+def _parts(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Record]]) -> list[str]:
+    """What is left of DSL without one of its parts, a sentence for each that has all its runs."""
+    sentences = []
+    for name, words in _PARTS.items():
+        if found := arms.get(name):
+            reached = tables.plus_minus([record.test[METRIC] for record in found])
+            over_dsl, over_sl = (_both_metrics(found, lines[loss]) for loss in ("dsl", "softmax"))
+            sentences.append(
+                f"With {display_name('mf')} {words} reaches {reached}: beside DSL {over_dsl}; beside SL {over_sl}"
+                " (uncorrected)."
+            )
+    return sentences
 
 
 def _weaker_pull(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Record]]) -> list[str]:
