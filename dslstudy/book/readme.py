@@ -114,7 +114,7 @@ def _around_dsl(states: list[State]) -> list[str]:
 _PARTS = {
     "no kappa": "DSL without its weights kappa",
     "no temperature per example": "DSL with one temperature for all examples",
-    "temperature from own score": ("DSL whose temperatures see the score of the positive and none of its competitors"),
+    "temperature from own score": "DSL whose temperatures see the score of the positive and none of its competitors",
 }
 
 
