@@ -1,6 +1,6 @@
 """Tables of the chapters that take DSL apart: arms of the ablation, dials of the sensitivity study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -141,23 +141,28 @@ class TwoScales:
 
     def test(self) -> dict[str, NDArray[np.float64]]:
         """The square's corners -> the test metric of each seed."""
-        corners = {
+        return {corner: _of_seeds(record.test[self.metric] for record in at) for corner, at in self._corners().items()}
+
+    def validation(self) -> dict[str, NDArray[np.float64]]:
+        """The square's corners -> the same metric on the validation part, of each seed."""
+        return {
+            corner: _of_seeds(record.validation[self.metric] for record in at) for corner, at in self._corners().items()
+        }
+
+    def _corners(self) -> dict[str, Sequence[Record]]:
+        return {
             "neither": self.neither,
             "weights only": self.weights,
             "temperatures only": self.temperatures,
             "both scales": self.both,
         }
-        return {
-            corner: np.array([record.test[self.metric] for record in seeds], dtype=np.float64)
-            for corner, seeds in corners.items()
-        }
 
     def interaction(self) -> str:
         """What both bring beyond the sum of what each brings, over users and over seeds, in words; uncorrected."""
-        users = [
-            mean_over_seeds(seeds, self.metric) for seeds in (self.both, self.neither, self.weights, self.temperatures)
-        ]
-        over_users = paired_bootstrap(users[0] + users[1], users[2] + users[3])
+        users = {corner: mean_over_seeds(seeds, self.metric) for corner, seeds in self._corners().items()}
+        over_users = paired_bootstrap(
+            users["both scales"] + users["neither"], users["weights only"] + users["temperatures only"]
+        )
         test = self.test()
         over_seeds = mean_interval(
             test["both scales"] + test["neither"] - test["weights only"] - test["temperatures only"]
@@ -172,14 +177,8 @@ class TwoScales:
 
     def alone(self) -> str:
         """What each scale and both have over neither, over users, in words; uncorrected."""
-        over = {
-            corner: beside(seeds, self.neither, metric=self.metric).relative
-            for corner, seeds in (
-                ("weights only", self.weights),
-                ("temperatures only", self.temperatures),
-                ("both", self.both),
-            )
-        }
+        first, *others = self._corners().items()
+        over = {corner: beside(seeds, first[1], metric=self.metric).relative for corner, seeds in others}
         return ", ".join(f"{corner} {between(gain, percent=True)}" for corner, gain in over.items())
 
     def removals(self, without_weights: Comparison, without_temperatures: Comparison) -> str:
@@ -246,3 +245,7 @@ def dials(
                 }
             )
     return Sortable(rows)
+
+
+def _of_seeds(values: Iterable[float]) -> NDArray[np.float64]:
+    return np.array([*values], dtype=np.float64)

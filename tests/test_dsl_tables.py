@@ -117,6 +117,9 @@ def test_the_square_of_the_two_scales_is_told_from_its_corners():
         "temperatures only": 1.01,
         "both scales": 1.31,
     }
+    assert {name: values.tolist() for name, values in square.validation().items()} == {
+        name: [0.0] * 3 for name in square.test()
+    }
     means = [np.mean(values) for values in square.test().values()]
     said = square.interaction()
     assert f"The interaction is {means[3] + means[0] - means[1] - means[2]:+.4f} [" in said
@@ -125,7 +128,7 @@ def test_the_square_of_the_two_scales_is_told_from_its_corners():
     assert [part.partition(" [")[0] for part in square.alone().split("], ")] == [
         f"weights only {gains[0]}",
         f"temperatures only {gains[1]}",
-        f"both {gains[2]}",
+        f"both scales {gains[2]}",
     ]
 
     costs = [beside(part, square.both) for part in (square.temperatures, square.weights)]

@@ -97,3 +97,35 @@ def draw_optimism(
     figure.legend(*reports.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     label_panels((reports, inflation))
     return figure
+
+
+def draw_scales(
+    validation: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    test: Mapping[str, Mapping[str, NDArray[np.float64]]],
+    *,
+    metric: str = "ndcg@20",
+) -> Figure:
+    """What each scale of DSL does on several splits, to validation and to test: change from having neither.
+
+    Args:
+        validation: split -> neither scale first, then each alone and both -> the metric of each seed.
+        test: the same on the test part.
+        metric: what the values are.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2))
+    panels = figure.subplots(1, 2, sharey=True)
+    for ax, title, part in zip(panels, ("Validation", "Test"), (validation, test), strict=True):
+        ax.axhline(0, color=GREY, linewidth=1)
+        for number, (split, corners) in enumerate(part.items()):
+            values = np.array(list(corners.values()))
+            change = 100 * (values / values[0].mean() - 1)
+            colour, marker = CYCLE[number], "os^"[number]
+            ax.plot(change.mean(axis=1), marker + "-", color=colour, label=split)
+            ax.plot(change, ".", color=colour, alpha=0.4, markersize=4)
+            ax.set_xticks(range(len(corners)), [name.replace(" ", "\n", 1) for name in corners])
+        ax.set(title=title, xlim=(-0.4, len(corners) - 0.6))
+        ax.grid(axis="x", visible=False)
+    panels[0].set_ylabel(f"{metric_name(metric)}, change from neither in %")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(test))
+    label_panels(panels)
+    return figure

@@ -157,6 +157,25 @@ def ablation(chosen: Chosen, protocol: Protocol) -> dict[str, Arm]:
     return {name: Arm(group, change, seeds_of(run, protocol)) for name, (group, change, run) in arms.items()}
 
 
+def two_scales(chosen: Chosen, protocol: Protocol) -> dict[str, tuple[RunConfig, ...]]:
+    """Neither scale of DSL, each alone, and both: what :class:`dslstudy.dsl_tables.TwoScales` compares.
+
+    Args:
+        chosen: the settings to start from.
+        protocol: of the profile.
+
+    Returns:
+        Attribute of ``TwoScales`` -> a run for each seed.
+    """
+    arms = ablation(chosen, protocol)
+    return {
+        "neither": arms["neither scale"].runs,
+        "weights": arms["no temperature per example"].runs,
+        "temperatures": arms["no kappa"].runs,
+        "both": seeds_of(chosen.dsl, protocol),
+    }
+
+
 def pulls_elsewhere(protocol: Protocol, dataset: str, backbone: str) -> dict[tuple[float, float], RunConfig]:
     """The softmax loss with weights on both sides of one, with a backbone of its own loss: trials, one seed each.
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from dslstudy.figures.shift import concentration, draw_optimism, draw_shift
+from dslstudy.figures.shift import concentration, draw_optimism, draw_scales, draw_shift
 
 
 @given(st.integers(1, 12).flatmap(lambda n: hnp.arrays(np.int64, (2, n), elements=st.integers(0, 9))))
@@ -43,3 +43,15 @@ def test_both_reports_and_their_difference_are_drawn():
     of_softmax, of_dsl = (line.get_ydata() for line in inflation.lines)
     assert list(of_softmax) == pytest.approx([0, 0, 0], abs=1e-9)
     assert of_dsl[-1] == pytest.approx(100)
+
+
+def test_the_scales_are_drawn_as_changes_from_having_neither():
+    test = {
+        "IID": {"neither": np.array([0.1, 0.3]), "weights only": np.array([0.2, 0.4]), "both": np.array([0.3, 0.5])}
+    }
+    validation = {"IID": {name: values / 2 for name, values in test["IID"].items()}}
+    for ax in render(draw_scales(validation, test))[:2]:
+        (mean,) = [line for line in ax.lines if line.get_label() == "IID"]
+        assert mean.get_ydata() == pytest.approx([0, 50, 100])
+        seeds = [line.get_ydata() for line in ax.lines if line.get_marker() == "."]
+        assert np.array(seeds) == pytest.approx(np.array([[-50, 0, 50], [50, 100, 150]]))

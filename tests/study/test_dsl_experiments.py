@@ -1,6 +1,7 @@
 """What the ablation takes away, what the dials turn, and that nothing else moves."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from dslstudy.dsl_tables import TwoScales
 from dslstudy.errors import InputError
 from dslstudy.losses import READINGS
 from dslstudy.study import RunConfig, open_study
@@ -23,6 +25,7 @@ from dslstudy.study.dsl_experiments import (
     seed_noise,
     sensitivity,
     signs_of_alpha,
+    two_scales,
 )
 from dslstudy.study.protocol import PROTOCOLS, protocol_of
 from dslstudy.study.spaces import STARTS
@@ -47,6 +50,19 @@ def changes(run, base):
     own = {name: value for name, value in one.items() if name != "seed" and value != other[name]}
     parameters = own.pop("loss_parameters", {})
     return own | {n: v for n, v in parameters.items() if v != other["loss_parameters"].get(n)}
+
+
+@PROFILES
+def test_the_square_takes_each_scale_away_and_leaves_the_rest(profile):
+    chosen, protocol = chosen_at(profile)
+    square = two_scales(chosen, protocol)
+    assert set(square) | {"metric"} == {field.name for field in fields(TwoScales)}
+    assert all([run.seed for run in runs] == list(protocol.seeds) for runs in square.values())
+    first = {corner: changes(runs[0], chosen.dsl) for corner, runs in square.items()}
+    assert first["weights"] == {"gamma": 0.0}
+    assert first["temperatures"] == {"alpha": 0.0, "beta": 0.0}
+    assert first["neither"] == {"loss": "softmax"}
+    assert first["both"] == {}
 
 
 @PROFILES
