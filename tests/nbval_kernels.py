@@ -1,16 +1,19 @@
-"""A plugin of pytest (``-p``): nbval's kernels are reached as the book's are.
+"""A plugin of pytest (``-p``): nbval's kernels are reached, and started once more, as the book's are.
 
-nbval has no setting for it, and would use TCP ports that a kernel beside it may have been promised.
+nbval has no setting for either. It would use TCP ports that a kernel beside it may have been promised, and fail every
+cell of a notebook whose kernel dies before the first.
 """
 
+import sys
 from contextlib import ExitStack
 
 import nbval.kernel
 from jupyter_client.manager import KernelManager
 
-from dslstudy.book.kernels import private_sockets
+from dslstudy.book.kernels import STARTS, private_sockets
 
 FOLDERS = ExitStack()
+start_new_kernel = nbval.kernel.start_new_kernel
 
 
 def kernel_manager(**options):
@@ -18,9 +21,20 @@ def kernel_manager(**options):
     return KernelManager(config=FOLDERS.enter_context(private_sockets()), **options)
 
 
+def start_kernel(**options):
+    """nbval's start of a kernel, with another one if the first dies or does not answer."""
+    for _ in range(STARTS - 1):
+        try:
+            return start_new_kernel(**options)
+        except RuntimeError:
+            print("the kernel died before it ran a cell; starting another", file=sys.stderr)
+    return start_new_kernel(**options)
+
+
 def pytest_configure():
-    """Put it in the place of nbval's own."""
+    """Put them in the place of nbval's own."""
     nbval.kernel.KernelManager = kernel_manager
+    nbval.kernel.start_new_kernel = start_kernel
 
 
 def pytest_unconfigure():

@@ -15,6 +15,8 @@ from traitlets.config import Config
 
 #: What a socket's address may hold on every system (Linux has 107 characters, macOS 103).
 LONGEST_ADDRESS = 100
+#: A kernel that dies before it runs a cell has done nothing that a second one could hide or do twice.
+STARTS = 2
 
 
 @contextmanager

@@ -18,12 +18,10 @@ import papermill
 from papermill.exceptions import PapermillExecutionError, strip_color
 
 from dslstudy.book import records
-from dslstudy.book.kernels import private_sockets
+from dslstudy.book.kernels import STARTS, private_sockets
 from dslstudy.trace import TRACE
 
 FAILED = 3
-#: A kernel that dies before it runs a cell has done nothing that a second one could hide or do twice.
-STARTS = 2
 
 
 def run(source: Path, target: Path, folder: Path, parameters: dict[str, Any]) -> None:

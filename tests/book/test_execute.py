@@ -141,6 +141,23 @@ def test_a_kernel_that_never_starts_is_said_with_its_own_words(book, failing_ker
     assert starts.read_text().splitlines() == ["start"] * 2
 
 
+@pytest.mark.parametrize(("times", "code"), [(1, 0), (9, 1)])
+def test_nbval_replaces_a_kernel_that_dies_before_any_cell_once(book, failing_kernel, times, code):
+    starts = failing_kernel(times)
+    path = book.notebook("a", "print('fine')")
+    root = Path(__file__).parents[2]
+    plugins = ("-p", "no:cacheprovider", "-p", "tests.nbval_kernels")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "--nbval-lax", *plugins, str(path)],
+        cwd=root,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == code, ended.stdout + ended.stderr
+    assert starts.read_text().splitlines() == ["start"] * 2
+
+
 def test_a_kernel_that_dies_in_a_cell_is_not_replaced(book, tmp_path):
     """A second one could do twice what the first had done."""
     book.notebook(
