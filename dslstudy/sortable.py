@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: Cells with at most so many characters are never broken: "not yet run" would make its row three lines high.
+_SHORT = 12
+
+
 class Sortable:
     """A table for notebooks and the book.
 
@@ -63,7 +67,9 @@ def _cell(value: Any) -> str:
         return '<td data-value="-Infinity">–</td>'
     if isinstance(value, float):
         return f'<td data-value="{value!r}">{value:.4f}</td>'
-    return f"<td>{escape(str(value))}</td>"
+    text = str(value)
+    kind = ' class="short"' if len(text) <= _SHORT else ""
+    return f"<td{kind}>{escape(text)}</td>"
 
 
 # Sorts by the button's column, the largest first; the other way round on a second click. Texts without a number at
@@ -84,7 +90,8 @@ head.setAttribute('aria-sort', sign > 0 ? 'ascending' : 'descending');
 """.strip()
 )
 _STYLE = (
-    "<style>table.sortable button{all:unset;cursor:pointer;font-weight:bold}"
+    "<style>table.sortable td.short{white-space:nowrap}"
+    "table.sortable button{all:unset;cursor:pointer;font-weight:bold}"
     "table.sortable button:focus-visible{outline:2px solid}"
     "table.sortable th[aria-sort=ascending] button::after{content:' ↑'}"
     "table.sortable th[aria-sort=descending] button::after{content:' ↓'}</style>"
