@@ -11,7 +11,7 @@ from dslstudy.metrics.significance import LEVEL, mean_interval, paired_bootstrap
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
 from dslstudy.study.store import Record
-from dslstudy.study_tables import WORSE, Comparison, beside
+from dslstudy.study_tables import ALIKE, BETTER, WORSE, Comparison, beside
 from dslstudy.tables import NOT_RUN, between, mean_over_seeds, plus_minus
 
 #: how dials are called in text
@@ -23,6 +23,8 @@ DIALS = {
     "batch_size": "size of a batch",
     "embedding_size": "size of a vector",
 }
+#: what stands behind an interval for its verdict: words would make each row many lines high
+_MARKS = {BETTER: " ▲", WORSE: " ▼", ALIKE: ""}
 
 
 def arms(
@@ -33,6 +35,9 @@ def arms(
     metric: str = "ndcg@20",
 ) -> Sortable:
     """Every arm with its metric over seeds and its differences over users; every row names its records.
+
+    A difference is followed by ▲ if the arm is better than what it is compared with, by ▼ if it is worse, and by
+    nothing if the two are not told apart.
 
     Args:
         records: arm -> its seeds; none where it was not run.
@@ -50,8 +55,9 @@ def arms(
         }
         for reference, found in against.items():
             each = found.get(label)
-            words = "–" if each is None else f"{between(each.relative, percent=True)}: {each.verdict} it"
-            row[f"against {reference}"] = words
+            row[f"against {reference}"] = (
+                "–" if each is None else between(each.relative, percent=True) + _MARKS[each.verdict]
+            )
         rows.append(row | {"records": list(of_seeds) or "–"})
     return Sortable(rows)
 

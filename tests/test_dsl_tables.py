@@ -17,10 +17,13 @@ def record(test, validation=0.0):
 def test_arms_name_their_records_and_say_what_was_not_run():
     records = {"full DSL": [record(0.3, 0.2), record(0.5, 0.4)], "no kappa": []}
     worse = Comparison(Interval(-0.1, -0.2, -0.05), Interval(-0.25, -0.5, -0.1), 0.001, "worse than")
-    rows = dsl_tables.arms(records, {"no kappa": "α = 0"}, {"SL": {"full DSL": worse}, "DSL": {}}).rows
+    alike = Comparison(Interval(0.1, -0.2, 0.4), Interval(0.25, -0.5, 1.0), 0.5, "not told apart from")
+    against = {"SL": {"full DSL": worse, "no kappa": alike}, "DSL": {}}
+    rows = dsl_tables.arms(records, {"no kappa": "α = 0"}, against).rows
     assert rows[0]["validation"] == pytest.approx(0.3)
     assert rows[0]["test NDCG@20"].startswith("0.4000 ± ")
-    assert rows[0]["against SL"] == "-25.0 % [-50.0, -10.0]: worse than it"
+    assert rows[0]["against SL"] == "-25.0 % [-50.0, -10.0] ▼"
+    assert rows[1]["against SL"] == "+25.0 % [-50.0, +100.0]"
     assert rows[0]["records"] == records["full DSL"]
     assert (rows[1]["change"], rows[1]["test NDCG@20"], rows[1]["records"]) == ("α = 0", "not yet run", "–")
     assert rows[1]["validation"] is None
