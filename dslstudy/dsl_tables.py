@@ -187,6 +187,18 @@ class TwoScales:
         over = {corner: beside(seeds, first[1], metric=self.metric).relative for corner, seeds in others}
         return ", ".join(f"{corner} {between(gain, percent=True)}" for corner, gain in over.items())
 
+    def on_validation(self) -> str:
+        """What each scale and both have over neither on the validation part, over seeds, in words."""
+        first, *others = self.validation().items()
+        over = {corner: mean_interval(of_seeds / first[1] - 1) for corner, of_seeds in others}
+        return ", ".join(f"{corner} {between(gain, percent=True)}" for corner, gain in over.items())
+
+    def verdicts(self) -> str:
+        """A word for each scale alone beside neither, on test over users; uncorrected."""
+        alone = {"the weights": self.weights, "the temperatures": self.temperatures}
+        words = {scale: beside(seeds, self.neither, metric=self.metric).verdict for scale, seeds in alone.items()}
+        return ", ".join(f"{scale} alone are {word} neither" for scale, word in words.items())
+
     def removals(self, without_weights: Comparison, without_temperatures: Comparison) -> str:
         """What taking one scale away does, and which of the two matters more, in words.
 

@@ -334,14 +334,16 @@ def _ours(row: "Row") -> str:
     if not np.isfinite(interval.estimate):
         return "–"
     if unit:
-        return _percent(interval) + f" {unit}"
+        # a verdict may turn on the third digit: what is reported has two
+        return _percent(interval, digits=3) + f" {unit}"
     low, middle, high = (f"{value:.4f}" for value in (interval.low, interval.estimate, interval.high))
     return f"{middle} [{low}, {high}]"
 
 
-def _percent(interval: Interval) -> str:
+def _percent(interval: Interval, *, digits: int = 2) -> str:
     """An interval that is in percent already, ``-0.12 [-0.20, -0.04]``."""
-    return f"{interval.estimate:+.2f} [{interval.low:+.2f}, {interval.high:+.2f}]"
+    low, middle, high = (f"{value:+.{digits}f}" for value in (interval.low, interval.estimate, interval.high))
+    return f"{middle} [{low}, {high}]"
 
 
 def datasets(loaded: Sequence["Dataset"] = ()) -> "pd.DataFrame":

@@ -7,17 +7,18 @@ import matplotlib as mpl
 
 from dslstudy import tables
 from dslstudy.data.published import published_value, published_values
-from dslstudy.dsl_tables import WeightCurves
+from dslstudy.dsl_tables import TwoScales, WeightCurves
 from dslstudy.errors import InputError
 from dslstudy.figures.search import draw_cells
 from dslstudy.figures.style import apply_style
 from dslstudy.names import display_name, metric_name
 from dslstudy.study import Study, open_study
 from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_runs
-from dslstudy.study.dsl_experiments import ablation, chosen_settings, weight_arms
+from dslstudy.study.dsl_experiments import ablation, chosen_settings, two_scales, weight_arms
 from dslstudy.study.protocol import protocol_of
+from dslstudy.study.search import best_trial
 from dslstudy.study.store import Record, committed_store
-from dslstudy.study_tables import beside, cell_label, compare, pull_of_bsl, pulls_of_bsl
+from dslstudy.study_tables import ALIKE, beside, cell_label, compare, pull_of_bsl, pulls_of_bsl
 
 DATASET = "amazon2014-health"
 METRIC = "ndcg@20"
@@ -134,17 +135,30 @@ def _parts(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Record]]) 
 
 def _weaker_pull(arms: Mapping[str, list[Record]], lines: Mapping[str, list[Record]]) -> list[str]:
     """What a weight on the positive does for SL, beside the lines of the table; nothing while runs are missing."""
-    weights = weight_arms("softmax")
-    if not set(weights.values()) <= set(arms):
+    curves = WeightCurves(
+        {
+            loss: {1.0: lines[loss]} | {c: arms[name] for c, name in weight_arms(loss).items() if name in arms}
+            for loss in ("softmax", "dsl")
+        }
+    )
+    if len(curves.of["softmax"]) <= len(weight_arms("softmax")):
         return []
-    curves = WeightCurves({"softmax": {1.0: lines["softmax"]} | {c: arms[name] for c, name in weights.items()}})
-    best = curves.best("softmax")
+    best, own = curves.best("softmax"), curves.best("dsl")
     found = curves.of["softmax"][best]
+    fair = ""
+    if own != 1:
+        weighted = curves.of["dsl"][own]
+        fair = (
+            f" DSL with a weight of its own reaches {tables.plus_minus([record.test[METRIC] for record in weighted])}"
+            f" at c = {own:g}, which validation takes of {len(curves.of['dsl'])}: beside SL with c = {best:g}"
+            f" {_both_metrics(weighted, found)} (uncorrected)."
+        )
     return [
         f"With {display_name('mf')} SL with a weight c on its positive, one line of code and everything else as it was,"
         f" reaches {tables.plus_minus([record.test[METRIC] for record in found])} at c = {best:g}, which validation"
         f" takes of {len(curves.of['softmax'])} weights: beside SL {_both_metrics(found, lines['softmax'])}; beside DSL"
         f" {_both_metrics(found, lines['dsl'])} (uncorrected; that such weights gain here was known from first looks)."
+        + fair
     ]
 
 
@@ -165,24 +179,42 @@ def _shifted() -> list[str]:
     study, protocol, table = _study(), protocol_of("paper"), "popularity-shift"
     compared = ("dsl", "softmax", MATCHED)
     cells = cells_of(protocol, table, datasets=[DATASET], backbones=["mf"], losses=compared)
-    lines = {state.cell.label: state.found for state in (state_of(study, cell) for cell in cells) if state.done}
+    states = [state_of(study, cell) for cell in cells]
+    lines = {state.cell.label: state.found for state in states if state.done}
     if not lines.keys() >= set(compared):
         return []
     dsl, sl, control = (tables.plus_minus([record.test[METRIC] for record in lines[label]]) for label in compared)
+    of_table = protocol.of_table(table)
+    chosen = chosen_settings(study, of_table, DATASET, split=of_table.split_of(table, DATASET))
+    corners = {name: [study.find(run) for run in runs] for name, runs in two_scales(chosen, of_table).items()}
+    apart = ""
+    if not any(None in seeds for seeds in corners.values()):
+        square = TwoScales(**corners)
+        apart = f" Its two scales apart, beside SL at the same temperature: {square.alone()} ({metric_name(METRIC)})."
+    back = [
+        cell_label(state.cell.label)
+        for state in states
+        if state.trials and best_trial(state.trials).number == 0 and state.cell.label != MATCHED
+    ]
+    start = f" The searches of {' and '.join(back)} came back to the point that they were given." if back else ""
     return [
         "Under popularity shift (a split of the same data that is our own, every search anew) DSL with"
         f" {display_name('mf')} reaches {dsl}, SL {sl} and {cell_label(MATCHED)} {control}: DSL beside SL"
         f" {_both_metrics(lines['dsl'], lines['softmax'])}; beside {cell_label(MATCHED)}"
-        f" {_both_metrics(lines['dsl'], lines[MATCHED])} (uncorrected)."
+        f" {_both_metrics(lines['dsl'], lines[MATCHED])} (uncorrected).{start}{apart}"
     ]
 
 
 def _both_metrics(found: Sequence[Record], reference: Sequence[Record]) -> str:
-    """What some seeds have over others in every metric, over users, in words."""
+    """What some seeds have over others in every metric, over users, in words, and where other seeds may differ."""
     words = []
     for metric in reversed(tables.METRICS):
         each = beside(found, reference, metric=metric)
-        words.append(f"{metric_name(metric)} {tables.between(each.relative, percent=True)}, {each.verdict} it")
+        said = f"{metric_name(metric)} {tables.between(each.relative, percent=True)}, {each.verdict} it"
+        seeds = each.over_seeds
+        if each.verdict != ALIKE and seeds is not None and seeds.low <= 0 <= seeds.high:
+            said += f" (not so over seeds: {tables.between(seeds, percent=True)})"
+        words.append(said)
     return " and ".join(words)
 
 
