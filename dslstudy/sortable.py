@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Cells with at most so many characters are never broken: "not yet run" would make its row three lines high.
 _SHORT = 12
+#: More records than these show fewer digits each, so that a row with all its seeds is not as high as it has seeds.
+_FEW = 3
 
 
 class Sortable:
@@ -46,11 +48,13 @@ class Sortable:
         return f'{_STYLE}<table class="dataframe sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def record_link(record: Record) -> str:
-    """A link in HTML that holds a record's JSON file."""
+def record_link(record: Record, *, digits: int = 8) -> str:
+    """A link in HTML that holds a record's JSON file and shows the first digits of its key."""
     content = json.dumps(record.to_dict(), separators=(",", ":")).encode()
     href = "data:application/json;base64," + base64.b64encode(content).decode()
-    return f'<a download="{record.key}.json" title="{escape(record.config.title)}" href="{href}">{record.key[:8]}</a>'
+    return (
+        f'<a download="{record.key}.json" title="{escape(record.config.title)}" href="{href}">{record.key[:digits]}</a>'
+    )
 
 
 def _plain(value: Any) -> Any:
@@ -62,7 +66,8 @@ def _plain(value: Any) -> Any:
 def _cell(value: Any) -> str:
     if isinstance(value, Record | list):
         records = value if isinstance(value, list) else [value]
-        return f"<td>{' '.join(map(record_link, records))}</td>"
+        digits = 8 if len(records) <= _FEW else 4
+        return f"<td>{' '.join(record_link(record, digits=digits) for record in records)}</td>"
     if value is None:
         return '<td data-value="-Infinity">–</td>'
     if isinstance(value, float):

@@ -63,6 +63,12 @@ def test_cells_are_shown_as_they_should_be():
     assert RECORD.key in repr(table)
 
 
+def test_many_records_show_fewer_digits_and_hold_as_much():
+    page = Page(Sortable([{"r": [RECORD] * 5}])._repr_html_())
+    assert page.cells == ["r", " ".join([RECORD.key[:4]] * 5)]
+    assert {link["download"] for link in page.links} == {f"{RECORD.key}.json"}
+
+
 def test_a_table_without_rows():
     assert "<tbody></tbody>" in Sortable([])._repr_html_()
 
