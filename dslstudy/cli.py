@@ -46,9 +46,17 @@ def cli() -> None:
 
 
 def main() -> None:
-    """Entry point: bad input is one line on standard error and exit code 2."""
+    """Entry point: bad input, or a file that cannot be had, is one line on standard error and exit code 2."""
     try:
         cli(prog_name="dslstudy")
     except InputError as error:
-        click.echo(f"dslstudy: error: {error}", err=True)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}; look whether it is there and you may read and write it")
+
+
+def _fail(message: str) -> None:
+    click.echo(f"dslstudy: error: {message}", err=True)
+    sys.exit(2)

@@ -133,11 +133,14 @@ def _report(finding: "Finding") -> str:
     """One record for people: a line for each test metric, then what else is wrong."""
     record, again = finding.record, finding.again
     lines = [f"\nrun {record.key}: {record.config.title}"]
-    lines.append(f"  {'metric':<24}{'recorded':>10}{'again':>10}{'difference':>12}{'allowed':>10}")
+    if finding.differences:
+        lines.append(f"  {'metric':<24}{'recorded':>10}{'again':>10}{'difference':>12}{'allowed':>10}")
     for each in finding.differences:
         numbers = f"{each.recorded:>10.4f}{each.again:>10.4f}{each.again - each.recorded:>+12.5f}{each.allowed:>10.5f}"
         lines.append(f"  {each.metric:<24}{numbers}{'' if each.within else '  OUTSIDE'}")
     lines += [f"  WRONG: {complaint}" for complaint in finding.complaints]
+    if again is None:
+        return "\n".join([*lines, "  FAILED"])
     verdict = "FAILED" if not finding.passed else "identical" if finding.identical else "within tolerance"
     seconds = f"{again.cost['seconds']:.1f} s (recorded: {record.cost['seconds']:.1f} s)"
     return "\n".join([*lines, f"  {verdict}; {seconds} on {again.environment['device']}"])

@@ -1,6 +1,7 @@
 """``dslstudy claims``: what the papers say, what our runs say, and the verdict."""
 
 import json
+from pathlib import Path
 
 import click
 
@@ -28,6 +29,8 @@ def COMMAND(paper: str | None, attempted: bool, store: str | None, as_json: bool
     from dslstudy.study.ledger import claims, ledger
     from dslstudy.tables import claims_table
 
+    if store is not None and not Path(store).is_dir():
+        raise InputError(f"there is no store {store!r}; give an existing folder, or leave --store out")
     every = claims()
     chosen = [claim for claim in every if (paper or "").lower() in claim.paper.lower()]
     if not chosen:

@@ -1,6 +1,7 @@
 """``dslstudy run``: train one run, store its record, print it."""
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -113,7 +114,7 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
 
     Example: dslstudy run --task clicks --dataset movielens-100k --method c2al --set axis=activity --set lambda_head=0.1
     """
-    values: dict[str, Any] = {"dataset": dataset, "seed": seed}
+    values: dict[str, Any] = {"dataset": _name_of(dataset), "seed": seed}
     given = parse_settings(settings)
     if named := [name for name in _OPTIONS if name in given]:
         raise InputError(f"--set {named[0]} is an option of its own: give --{named[0]} {given[named[0]]}")
@@ -128,6 +129,14 @@ def COMMAND(  # noqa: N802 - the name the command line looks for
     study = open_study("paper", store=store, device=device, progress=not quiet, compile=compile_)
     record = study.retrain(config) if force else study.obtain([config])[0]
     click.echo(json.dumps(record.to_dict() | {"path": str(record.path)}) if as_json else _report(record))
+
+
+def _name_of(dataset: str) -> str:
+    """A data set of the registry as it is, one's own by its full path: two folders may have a file of one name each."""
+    from dslstudy.data.registry import registry
+
+    own = dataset not in registry(None) and Path(dataset).exists()
+    return str(Path(dataset).resolve()) if own else dataset
 
 
 def _refuse(task: str, **options: str | None) -> None:
@@ -155,7 +164,11 @@ def _click_run(
 
     if split is not None:
         settings = {"split": split} | settings
-    return with_click_settings(values | {"method": method or "plain"}, settings)
+    config = with_click_settings(values | {"method": method or "plain"}, settings)
+    for name, value in settings.items():
+        if getattr(config, name, value) != value:
+            raise InputError(f"{config.method} takes no {name}: leave it out, or name a --method that does")
+    return config
 
 
 def _report(record: "Record") -> str:

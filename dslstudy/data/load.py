@@ -179,7 +179,8 @@ def load_split(
 def _own_dataset(path: Path) -> Dataset:
     if str(path) in registry("clicks"):
         raise InputError(
-            f"{path} is a click log and holds no ranking data; load it with load_click_split({str(path)!r})"
+            f"{path} is a click log and holds no ranking data; load it with load_click_split({str(path)!r}), or give"
+            " --task clicks on the command line"
         )
     if not path.exists():
         raise InputError(

@@ -5,6 +5,7 @@ programs. The new runs go to a scratch store: an audit never touches what it aud
 """
 
 import random
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,13 +89,13 @@ class Finding:
 
     Attributes:
         record: the one audited.
-        again: the record of the retrained run.
+        again: the record of the retrained run; ``None`` if it could not be trained.
         differences: one for each test metric.
         complaints: what else is wrong: other data under the same name, arrays that do not fit, a metric that is gone.
     """
 
     record: Record
-    again: Record
+    again: Record | None
     differences: Sequence[Difference]
     complaints: Sequence[str] = field(default=())
 
@@ -116,7 +117,7 @@ class Finding:
             "task": self.record.task,
             "passed": self.passed,
             "complaints": list(self.complaints),
-            "seconds": {"recorded": self.record.cost["seconds"], "again": self.again.cost["seconds"]},
+            "seconds": {"recorded": self.record.cost["seconds"], "again": self.again and self.again.cost["seconds"]},
             "differences": {
                 difference.metric: {
                     "recorded": difference.recorded,
@@ -148,8 +149,13 @@ def survey(store: RunStore, *, task: str | None = None) -> list[Entry]:
         except InputError as error:
             entries.append(Entry(path, None, str(error)))
             continue
-        if task in (None, record.task):
+        if task not in (None, record.task):
+            continue
+        if zipfile.is_zipfile(path.with_suffix(".npz")):
             entries.append(Entry(path, record))
+        else:
+            arrays = path.with_suffix(".npz")
+            entries.append(Entry(path, None, f"{arrays} is missing or damaged; delete {path} and run again"))
     return entries
 
 
@@ -196,7 +202,11 @@ def audit(
             raise InputError(f"the scratch folder {scratch} holds the records to audit; name another one")
         again = study.store.get(record.config)
         if again is None or again.stale:
-            again = study.retrain(record.config)
+            try:
+                again = study.retrain(record.config)
+            except InputError as error:  # its data cannot be had, say: the others go on
+                yield Finding(record, None, (), [f"it could not be trained again: {error}"])
+                continue
         yield compare(record, again)
 
 

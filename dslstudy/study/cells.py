@@ -321,8 +321,9 @@ def complete(study: Study, cells: Sequence[Cell], *, done: Done | None = None) -
         done: called with the runs that were trained, whenever some were.
 
     Raises:
-        InputError: the profile does not train on this data set.
+        InputError: the profile does not train on this data set, or the store cannot be written to.
     """
+    study.store.prepare("in-flight")
     with locks_of(study.store.root).held(cell.key for cell in cells):
         searched = [cell for cell in cells if cell.budget]
         searched += [cell.of_dsl for cell in cells if cell.is_control]

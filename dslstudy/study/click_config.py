@@ -70,7 +70,7 @@ class ClickRunConfig(ClickTrainingConfig):
             self._settle(_NO_COHORTS)
             return
         if not self.axis:
-            raise InputError(f"{self.method} needs cohorts: name an axis of {self.dataset}, such as activity")
+            raise InputError(f"{self.method} needs cohorts: name an axis of {self.dataset}, such as axis=activity")
         require_one_of("pair", self.pair, PAIRS)
         if self.random_pair_seed is not None and not method_class(self.method).needs_pair:
             raise InputError(f"{self.method} learns from all cohorts of an axis; it takes no random pair")

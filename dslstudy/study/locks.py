@@ -34,13 +34,14 @@ class Locks:
             keys: hexadecimal names, such as those of runs.
         """
         places = sorted({_place(key) for key in keys})  # in one order everywhere: nobody waits in a circle
+        file = self._open()
         try:
             for place in places:
-                fcntl.lockf(self._open(), fcntl.LOCK_EX, 1, place)
+                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
             yield
         finally:
             for place in places:
-                fcntl.lockf(self._open(), fcntl.LOCK_UN, 1, place)
+                fcntl.lockf(file, fcntl.LOCK_UN, 1, place)
 
     @contextmanager
     def tried(self, key: str) -> Iterator[bool]:

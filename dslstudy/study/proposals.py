@@ -88,12 +88,14 @@ class Journal:
         self.path = path
         try:
             storage = JournalStorage(JournalFileBackend(str(path), lock_obj=lock))
+            if _NAME in optuna.get_all_study_names(storage):  # asking Optuna to create it if need be would write a line
+                self._study = optuna.load_study(study_name=_NAME, storage=storage)
+            elif path.stat().st_size:  # Optuna takes a last line that it cannot read for one that is being written
+                raise ValueError("it holds no search")
+            else:
+                self._study = optuna.create_study(study_name=_NAME, storage=storage, direction="maximize")
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"the journal {path} is damaged ({error}); delete it and search again") from error
-        if _NAME in optuna.get_all_study_names(storage):  # asking Optuna to create it if need be would write a line
-            self._study = optuna.load_study(study_name=_NAME, storage=storage)
-        else:
-            self._study = optuna.create_study(study_name=_NAME, storage=storage, direction="maximize")
 
     def proposals(self) -> list[Proposal]:
         """All proposals so far, in their order."""

@@ -23,6 +23,8 @@ from dslstudy.study.config import RunConfig
 from dslstudy.trace import note
 
 SCHEMA = 1
+#: so many characters of a data set's name, which may be a path, name the folder of its records
+_LONGEST = 100
 AnyConfig = RunConfig | ClickRunConfig
 #: task -> what its runs are written down as
 CONFIGS: dict[str, type[RunConfig] | type[ClickRunConfig]] = {kind.task: kind for kind in (RunConfig, ClickRunConfig)}
@@ -137,18 +139,30 @@ class Record:
             InputError: it was written for another schema, or its key does not fit its configuration.
         """
         if values.get("schema") != SCHEMA:
-            raise InputError(f"{path}: record of schema {values.get('schema')!r}, this version reads {SCHEMA}")
+            raise InputError(f"it has schema {values.get('schema')!r}, this version of dslstudy reads {SCHEMA}")
         task = values.get("task", "ranking")  # the only one there was when the first records were written
         require_one_of("task of a record", task, CONFIGS)
         config = CONFIGS[task].from_dict(values["config"])
         if values["key"] != config.key:
-            raise InputError(f"{path}: the record's key {values['key']} does not fit its configuration ({config.key})")
+            raise InputError(f"its key {values['key']} does not fit its configuration ({config.key})")
         names = ("data", "code", "environment", "cost", "selection", "history", "validation", "test", "finished")
         model = values.get("model", {})
         for part, needed in (_NEEDED | _METRICS[task]).items():
             if missing := [name for name in needed if name not in dict(values[part])]:
                 raise ValueError(f"its {part} has no {', '.join(missing)}")
+        _require_numbers("cost", {"seconds": values["cost"]["seconds"]})
+        for part in ("validation", "test"):
+            _require_numbers(part, values[part])
+        if not isinstance(values["history"], list):
+            raise ValueError("its history is no list")
         return cls(config=config, model=model, path=path, **{name: values[name] for name in names})
+
+
+def _require_numbers(part: str, values: Mapping[str, Any]) -> None:
+    """ValueError if one of a record's values is no number."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(f"its {part} has {value!r} for {name}")
 
 
 class RunStore:
@@ -161,10 +175,12 @@ class RunStore:
         root: the folder; it need not exist yet.
 
     Raises:
-        InputError: there is something else in its place.
+        InputError: there is something else in its place, or it has no name.
     """
 
     def __init__(self, root: Path | str) -> None:
+        if not str(root):
+            raise InputError("the store has an empty name; give a folder for the records, . for this one")
         self.root = Path(root).expanduser()
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"the store {self.root} is no folder; give a folder for the records")
@@ -190,7 +206,8 @@ class RunStore:
 
     def folder(self, dataset: str) -> Path:
         """Where the records of a data set lie."""
-        return self.root / ("".join(c if c.isalnum() or c in "-_." else "_" for c in dataset).strip("._") or "data")
+        name = "".join(c if c.isalnum() or c in "-_." else "_" for c in dataset)[-_LONGEST:].strip("._")
+        return self.root / (name or "data")
 
     def path(self, config: AnyConfig) -> Path:
         """Where the record of a run lies or would lie."""
@@ -271,15 +288,16 @@ def read_record(path: Path) -> Record:
     """The record in a file.
 
     Raises:
-        InputError: it is damaged, or of a later version.
+        InputError: it cannot be read, is damaged, or of a later version.
     """
     note(path)
     try:
         return Record.from_dict(json.loads(path.read_text(encoding="utf-8")), path)
-    except (OSError, AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the record {path} is damaged ({error}); delete it and run again") from error
+    except OSError as error:  # it may be as good as ever
+        raise InputError(f"the record {path} cannot be read ({error.strerror}); look whether you may") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"no {error}" if isinstance(error, KeyError) else error
+        raise InputError(f"the record {path} is damaged ({what}); delete it and run again") from error
 
 
 def user_store() -> RunStore:

@@ -198,7 +198,7 @@ class Study:
 
     def _fresh(self, config: AnyConfig) -> Record | None:
         record = self.find(config)
-        if record is None or record.stale:
+        if record is None or record.stale or not record.path.with_suffix(".npz").is_file():
             return None
         if config.dataset not in registry(None) and record.data["fingerprint"] != _data_of(config).fingerprint:
             return None  # one's own file has changed under its name

@@ -11,6 +11,7 @@ import pytest
 from dslstudy.cli import main
 from dslstudy.commands.run import parse_setting, parse_settings
 from dslstudy.errors import InputError
+from dslstudy.study import RunStore
 
 SMALL = ["--set", "epochs=2", "--set", "evaluate_every=1", "--set", "num_negatives=8", "--set", "embedding_size=4"]
 
@@ -84,6 +85,8 @@ def test_click_runs_are_printed_and_stored_like_ranking_runs(tmp_path):
         ([*CLICKS, "--method", "c2al", "--set", "axis=age"], "no axis 'age'"),
         ([*CLICKS, "--method", "c2al", "--set", "axis=activity", "--set", "bins=9"], "on a side, not 9"),
         (["--task", "clicks", "--dataset", "movielens-100"], "movielens-100k"),
+        ([*CLICKS, "--set", "axis=activity"], "plain takes no axis: leave it out"),
+        (["--dataset", "synthetic-clicks"], "--task clicks on the command line"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_exit_code_two(words, message, tmp_path, monkeypatch, capsys):
@@ -94,6 +97,33 @@ def test_bad_input_is_one_clear_error_and_exit_code_two(words, message, tmp_path
     assert left.value.code == 2
     assert message in printed.err
     assert printed.out == ""
+
+
+def test_a_file_that_cannot_be_had_is_one_line_too(monkeypatch, capsys):
+    def refused(**_):
+        raise PermissionError(13, "Permission denied", "/sealed/train.csv")
+
+    monkeypatch.setattr("dslstudy.cli.cli", refused)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    said = "/sealed/train.csv: Permission denied; look whether it is there and you may read and write it"
+    assert capsys.readouterr().err == f"dslstudy: error: {said}\n"
+
+
+def test_files_of_one_name_in_two_folders_keep_a_record_each(tmp_path, monkeypatch, capsys):
+    for folder, items in (("a", 12), ("b", 15)):
+        (tmp_path / folder).mkdir()
+        rows = "".join(f"{user},{item}\n" for user in range(30) for item in range(items))
+        (tmp_path / folder / "train.csv").write_text("user,item\n" + rows)
+        monkeypatch.chdir(tmp_path / folder)
+        words = ["--dataset", "train.csv", "--backbone", "popularity", "--store", str(tmp_path / "store")]
+        monkeypatch.setattr(sys, "argv", ["dslstudy", "run", *words, "--json", "--quiet"])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == 0
+        assert json.loads(capsys.readouterr().out)["config"]["dataset"] == str(tmp_path / folder / "train.csv")
+    assert len([*RunStore(tmp_path / "store")]) == 2
 
 
 def test_bad_input_leaves_no_traceback(tmp_path):

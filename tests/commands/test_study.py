@@ -131,6 +131,13 @@ def test_a_stray_file_among_the_records_stops_no_plan(call, tmp_path):
     assert "0 of 2 cells done" in plan
 
 
+def test_a_store_that_cannot_be_written_to_is_one_line(call):
+    code, _, err = call(*SMALL, "--quiet", store="/proc")  # a full path is not below this test's folder
+    assert code == 2
+    assert "cannot write to the store /proc" in err
+    assert len(err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -14,6 +14,7 @@ from dslstudy.errors import InputError
 from dslstudy.study import ClickRunConfig, RunConfig, RunStore, open_study, provenance
 from dslstudy.study.audit import ABSOLUTE, ELSEWHERE, SAME_MACHINE, audit, compare, draw, repeats, same_training, survey
 from dslstudy.study.click_rows import rows_of
+from dslstudy.study.study import _split
 
 CONFIGS = [
     RunConfig(dataset="synthetic-ranking", embedding_size=8, num_negatives=16, batch_size=256, epochs=3, seed=0),
@@ -180,6 +181,32 @@ def test_a_damaged_record_makes_the_command_fail(store, tmp_path):
     result = run(store, "--sample", "1", "--scratch", str(tmp_path / "kept"))
     assert result.exit_code == 1
     assert f"DAMAGED the record {damaged}" in result.output
+
+
+def test_a_record_without_its_arrays_is_listed_as_damaged(store):
+    file = store.path(CONFIGS[0]).with_suffix(".npz")
+    for spoil in (lambda: file.write_bytes(b""), file.unlink):
+        spoil()
+        result = run(store, "--list")
+        assert f"damaged  {CONFIGS[0].key}  {file} is missing or damaged" in result.output
+        assert "2 current, 0 stale, 1 damaged" in result.output
+
+
+def test_a_record_whose_data_are_gone_fails_and_the_others_go_on(store, tmp_path):
+    data = tmp_path / "own.csv"
+    data.write_text("user,item\n" + "".join(f"{u},{i}\n" for u in range(30) for i in range(12)))
+    own = RunConfig(dataset=str(data), backbone="popularity", loss="none")
+    open_study("smoke", store=store.root, progress=False).obtain([own])
+    data.unlink()
+    _split.cache_clear()  # of this process
+    result = run(store, "--sample", "4", "--scratch", str(tmp_path / "kept"))
+    assert result.exit_code == 1
+    assert "WRONG: it could not be trained again: " in result.output
+    assert "neither a registered data set nor an existing path" in result.output
+    assert "3 of 4 audited records are within tolerance" in result.output
+    report = json.loads(run(store, "--sample", "4", "--scratch", str(tmp_path / "kept"), "--json").stdout)
+    (failed,) = [finding for finding in report["findings"] if not finding["passed"]]
+    assert (failed["key"], failed["seconds"]["again"]) == (own.key, None)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from dslstudy import tables
 from dslstudy.cli import cli
 from dslstudy.commands.study import COMMAND as STUDY
-from dslstudy.data.published import published_value
+from dslstudy.data.published import PRINTED_AS, published_value
 from dslstudy.metrics.significance import Interval, prediction_interval
 from dslstudy.study import Record, RunConfig, RunStore, open_study
 from dslstudy.study.cells import Cell, cells_of, search_of, seed_runs
@@ -20,7 +20,7 @@ from dslstudy.study.click_experiments import headline, world
 from dslstudy.study.ledger import claims, ledger
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.provenance import code_fingerprint
-from dslstudy.study.ranking_claims import best_setting, tuned
+from dslstudy.study.ranking_claims import BACKBONES, baseline_claims, best_setting, tuned
 from dslstudy.study.search import _journal
 
 HEALTH = "amazon2014-health"
@@ -221,6 +221,21 @@ def test_a_complete_cell_of_the_study_goes_before_other_runs(tmp_path, monkeypat
     assert [record.config.seed for record in tuned(study, HEALTH, "mf", "softmax")] == list(cell.protocol.seeds)
 
 
+def test_every_loss_is_held_to_what_was_published_for_it():
+    """Not to the values that come out well alone."""
+    losses = protocol_of("paper").losses
+    printed = {
+        (dataset, backbone, loss)
+        for dataset in PRINTED_AS
+        for backbone in BACKBONES
+        for loss in losses
+        if published_value(dataset, loss, "ndcg@20", backbone=backbone) is not None
+    }
+    claimed = {claim.statement for claim in baseline_claims()}
+    assert claimed == {f"NDCG@20 of {loss} with {backbone} on {dataset}" for dataset, backbone, loss in printed}
+    assert len([each for each in printed if each[0] == HEALTH]) == len(BACKBONES) * len(losses[:-1])
+
+
 def test_the_command_prints_the_ledger(study, tmp_path):
     for seed in range(2):
         put(study.store, 0.125 + 0.002 * seed, seed=seed)
@@ -236,5 +251,7 @@ def test_the_command_prints_the_ledger(study, tmp_path):
     assert attempted[0]["low"] <= attempted[0]["ours"] <= attempted[0]["high"]
     only = json.loads(run(cli, ["claims", "--json", "--paper", "c2al", "--store", str(tmp_path / "store")]).stdout)
     assert {row["paper"] for row in only} == {"C2AL"}
+    nowhere = run(cli, ["claims", "--store", str(tmp_path / "stoer")])
+    assert "there is no store" in str(nowhere.exception)
     wrong = run(cli, ["claims", "--paper", "C3AL", "--store", str(tmp_path / "store")])
     assert "there are DSL" in str(wrong.exception)

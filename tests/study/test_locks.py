@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,13 @@ def test_what_another_process_holds_cannot_be_had(tmp_path):
     assert free(path, "00fe")
     process.communicate("\n")
     assert free(path, "00ff")
+
+
+def test_a_place_where_no_lock_can_be_is_said_once(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FileExistsError) as caught, Locks(tmp_path / "file" / "locks").held(["1"]):
+        pass
+    assert caught.value.__context__ is None
 
 
 def test_a_killed_process_holds_nothing(tmp_path):

@@ -229,6 +229,10 @@ def test_a_damaged_journal_says_so(study):
     path.write_text("".join([first[:10] + "\n", *rest]), encoding="utf-8")
     with pytest.raises(InputError, match=r"journal.*is damaged.*delete it"):
         found_trials(study, search)
+    path.write_text("garbage{\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"journal.*is damaged.*delete it"):
+        found_trials(study, search)
+    assert path.read_text(encoding="utf-8") == "garbage{\n", "whoever looks leaves it as it is"
 
 
 def test_a_store_that_cannot_be_made_is_said_before_anything_is_trained(tmp_path, monkeypatch):

@@ -134,6 +134,12 @@ def test_tables_are_kept_and_mended(study):
         ("test", {"ndcg@20": 0.1}),
         ("code", {}),
         ("cost", "cheap"),
+        ("cost", {"seconds": "long"}),
+        ("test", {"ndcg@20": None, "recall@20": 0.1}),
+        ("validation", {"ndcg@20": "high"}),
+        ("history", None),
+        ("config", {"dataset": "synthetic-ranking", "foo": 7}),
+        ("config", {"dataset": "synthetic-ranking", "epochs": "x"}),
         ("selection", [1]),
     ],
 )
@@ -170,6 +176,30 @@ def test_damaged_per_user_metrics_are_named(study):
     file.unlink()
     with pytest.raises(InputError, match="missing or damaged"):
         record.per_user("ndcg@20")
+
+
+def test_a_record_that_cannot_be_read_is_not_called_damaged(study):
+    """A lost connection to a disk is no reason to delete what lies on it."""
+    path = study.store.path(config())
+    path.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
+        study.obtain([config()])
+
+
+def test_a_record_without_its_arrays_is_trained_again(study):
+    (record,) = study.obtain([config()])
+    record.path.with_suffix(".npz").unlink()
+    (again,) = study.obtain([config()])
+    assert again.finished > record.finished
+    assert len(again.per_user("ndcg@20"))
+
+
+def test_a_store_has_a_name_and_a_data_set_of_any_length_a_folder(tmp_path):
+    with pytest.raises(InputError, match="empty name"):
+        RunStore("")
+    folder = RunStore(tmp_path).folder("/somewhere" * 50 + "/train.csv")
+    folder.mkdir()
+    assert folder.name.endswith("train.csv")
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
