@@ -59,8 +59,8 @@ class RankingEvaluator:
         device: where rankings are computed.
 
     Raises:
-        InputError: shapes differ, nothing is relevant, a cut-off is not a positive integer, or an interaction is both
-            relevant and excluded (it could never be found).
+        InputError: shapes differ, nothing is relevant, a cut-off is not a positive integer, users are no different ids, or
+            an interaction is both relevant and excluded (it could never be found).
     """
 
     def __init__(
@@ -236,6 +236,8 @@ class RankingEvaluator:
                 f"user tables {tuple(users.shape)} and item tables {tuple(items.shape)} do not fit"
                 f" {self.num_users} users and {self.num_items} items of one stack"
             )
+        if users.dtype != items.dtype:
+            raise InputError(f"user tables are {users.dtype} and item tables {items.dtype}; both must be of one dtype")
         # |score| <= d * max|u| * max|v|: cheaper than looking at every score, and NaN comes through
         user_size, item_size = users.abs().amax(-1), items.abs().amax(-1)
         bound = user_size.amax(1).double() * item_size.amax(1).double() * size
@@ -328,7 +330,10 @@ def _checked_cutoffs(cutoffs: Sequence[int]) -> tuple[int, ...]:
 
 
 def _checked_users(users: Sequence[int] | np.ndarray, num_users: int) -> np.ndarray:
-    users = np.asarray(users, dtype=np.int64)
+    users = np.asarray(users)
+    if users.size and users.dtype.kind not in "iu":
+        raise InputError(f"users must be ids, whole numbers, not {users.dtype} values (of a mask take np.flatnonzero)")
+    users = users.astype(np.int64)
     if (
         users.ndim != 1
         or len(np.unique(users)) < len(users)

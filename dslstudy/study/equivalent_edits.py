@@ -22,6 +22,23 @@ EQUIVALENT_EDITS: dict[str, tuple[tuple[str, str], ...]] = {
         ),
         ("todo = [*filter(None, halves), *todo]", "todo = [*halves, *todo]"),
     ),
+    # users that are no ids, and tables of two dtypes, are refused by name: the first were cut to whole numbers
+    "metrics/topk.py": (
+        (
+            "    users = np.asarray(users)\n"
+            '    if users.size and users.dtype.kind not in "iu":\n'
+            '        raise InputError(f"users must be ids, whole numbers, not {users.dtype} values (of a mask take'
+            ' np.flatnonzero)")\n'
+            "    users = users.astype(np.int64)\n",
+            "    users = np.asarray(users, dtype=np.int64)\n",
+        ),
+        (
+            "        if users.dtype != items.dtype:\n"
+            '            raise InputError(f"user tables are {users.dtype} and item tables {items.dtype}; both must'
+            ' be of one dtype")\n',
+            "",
+        ),
+    ),
     # one more loss stands beside DSL; the others are what they were
     "engine/rivals.py": (
         (

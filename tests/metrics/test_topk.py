@@ -216,6 +216,11 @@ def test_bad_input_is_refused_with_a_reason():
     for users in [[2], [-1], [0, 0]]:
         with pytest.raises(InputError, match="users must be"):
             RankingEvaluator(one, users=users)
+    for users in [np.array([True, False]), [0.5], ["0"]]:
+        with pytest.raises(InputError, match="users must be ids, whole numbers"):
+            RankingEvaluator(one, users=users)
+    with pytest.raises(InputError, match="both must be of one dtype"):
+        evaluator.evaluate(torch.zeros(1, 2, 4), torch.zeros(1, 3, 4, dtype=torch.float64))
     with pytest.raises(InputError, match="block_size"):
         RankingEvaluator(one, block_size=0)
     with pytest.raises(InputError, match="leading axis"):
