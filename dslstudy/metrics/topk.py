@@ -59,8 +59,8 @@ class RankingEvaluator:
         device: where rankings are computed.
 
     Raises:
-        InputError: shapes differ, nothing is relevant, a cut-off is not a positive integer, users are no different ids, or
-            an interaction is both relevant and excluded (it could never be found).
+        InputError: shapes differ, nothing is relevant, a cut-off is not a positive integer, users are no ids, or an
+            interaction is both relevant and excluded (it could never be found).
     """
 
     def __init__(
