@@ -4,6 +4,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dslstudy.c2al.labels import auxiliary_labels
+from dslstudy.c2al.method import require_weight
+from dslstudy.errors import InputError
 
 
 def c2al_objective(
@@ -35,10 +37,13 @@ def c2al_objective(
         () the objective. With both weights zero it is the primary loss, bit for bit, and so are its gradients.
 
     Raises:
-        InputError: labels and cohorts of different shapes.
+        InputError: shapes that differ, labels that are no floats, a weight that is negative or not finite, no rows.
 
     Source: arXiv 2510.02215, the training objective. Chapter: "Auxiliary heads and the gradient they inject".
     """
+    require_weight("lambda_head", lambda_head)
+    require_weight("lambda_tail", lambda_tail)
+    _require_rows(logits, head_logits, tail_logits, labels)
     head_labels, tail_labels = auxiliary_labels(labels, head, tail)
     loss = binary_cross_entropy_with_logits(logits, labels)
     # a zero weight must not even add a zero to the gradients
@@ -47,3 +52,12 @@ def c2al_objective(
     if lambda_tail:
         loss = loss + lambda_tail * binary_cross_entropy_with_logits(tail_logits, tail_labels)
     return loss
+
+
+def _require_rows(*tensors: Tensor) -> None:
+    *scores, labels = tensors
+    if not labels.is_floating_point() or labels.numel() == 0:
+        raise InputError(f"labels must be floats, at least one; got {labels.numel()}, {labels.dtype}")
+    if any(each.shape != labels.shape for each in scores):
+        shapes = ", ".join(str(tuple(each.shape)) for each in scores)
+        raise InputError(f"logits must have the shape {tuple(labels.shape)} of labels; got {shapes}")

@@ -39,6 +39,26 @@ EQUIVALENT_EDITS: dict[str, tuple[tuple[str, str], ...]] = {
             "",
         ),
     ),
+    # rows, shapes and weights that cannot be meant are refused by name
+    "c2al/objective.py": (
+        ("from dslstudy.c2al.method import require_weight\nfrom dslstudy.errors import InputError\n", ""),
+        (
+            '    require_weight("lambda_head", lambda_head)\n'
+            '    require_weight("lambda_tail", lambda_tail)\n'
+            "    _require_rows(logits, head_logits, tail_logits, labels)\n",
+            "",
+        ),
+        (
+            "def _require_rows(*tensors: Tensor) -> None:\n"
+            "    *scores, labels = tensors\n"
+            "    if not labels.is_floating_point() or labels.numel() == 0:\n"
+            '        raise InputError(f"labels must be floats, at least one; got {labels.numel()}, {labels.dtype}")\n'
+            "    if any(each.shape != labels.shape for each in scores):\n"
+            '        shapes = ", ".join(str(tuple(each.shape)) for each in scores)\n'
+            '        raise InputError(f"logits must have the shape {tuple(labels.shape)} of labels; got {shapes}")\n',
+            "",
+        ),
+    ),
     # one more loss stands beside DSL; the others are what they were
     "engine/rivals.py": (
         (

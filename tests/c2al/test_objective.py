@@ -78,3 +78,27 @@ def test_the_gradient_at_each_logit_is_probability_minus_label():
 def test_shapes_must_agree():
     with pytest.raises(InputError, match=r"labels \(3,\), head \(2,\)"):
         auxiliary_labels(torch.zeros(3), torch.zeros(2, dtype=torch.bool), torch.zeros(3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"logits": torch.zeros(3, 1)}, r"shape \(3,\) of labels; got \(3, 1\), \(3,\), \(3,\)"),
+        ({"tail_logits": torch.zeros(2)}, "of labels; got"),
+        ({"labels": torch.zeros(3, dtype=torch.int64)}, "labels must be floats"),
+        ({"lambda_head": -0.1}, "lambda_head must be a finite number of at least 0"),
+        ({"lambda_tail": math.nan}, "lambda_tail must be a finite number of at least 0"),
+        ({"head": torch.zeros(2, dtype=torch.bool)}, "must have one shape"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(change, message):
+    scores = {name: torch.zeros(3) for name in ("logits", "head_logits", "tail_logits", "labels")}
+    sides = {name: torch.zeros(3, dtype=torch.bool) for name in ("head", "tail")}
+    with pytest.raises(InputError, match=message):
+        c2al_objective(**scores | sides | {"lambda_head": 0.1, "lambda_tail": 0.1} | change)
+
+
+def test_a_batch_without_rows_is_refused():
+    none = torch.zeros(0)
+    with pytest.raises(InputError, match="at least one"):
+        c2al_objective(none, none, none, none, none.bool(), none.bool(), lambda_head=0.1, lambda_tail=0.1)
