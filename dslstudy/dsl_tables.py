@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from dslstudy.metrics.significance import LEVEL, mean_interval, paired_bootstrap
 from dslstudy.names import display_name, metric_name
 from dslstudy.sortable import Sortable
+from dslstudy.study.dsl_experiments import Chosen, two_scales
+from dslstudy.study.protocol import Protocol
 from dslstudy.study.store import Record
+from dslstudy.study.study import Study
 from dslstudy.study_tables import ALIKE, BETTER, WORSE, Comparison, beside
 from dslstudy.tables import NOT_RUN, between, mean_over_seeds, plus_minus
 
@@ -144,6 +147,19 @@ class TwoScales:
     temperatures: Sequence[Record]
     both: Sequence[Record]
     metric: str = "ndcg@20"
+
+    @classmethod
+    def on_record(cls, study: Study, chosen: Chosen, protocol: Protocol) -> "TwoScales | None":
+        """The square around chosen settings; ``None`` while a search goes on or any of its runs has no record.
+
+        Args:
+            study: whose stores are read; nothing is trained.
+            chosen: the settings to start from.
+            protocol: of the profile.
+        """
+        corners = two_scales(chosen, protocol) if chosen.searched else {}
+        found = {corner: [study.find(run) for run in runs] for corner, runs in corners.items()}
+        return cls(**found) if found and not any(None in seeds for seeds in found.values()) else None
 
     def test(self) -> dict[str, NDArray[np.float64]]:
         """The square's corners -> the test metric of each seed."""

@@ -14,7 +14,7 @@ from dslstudy.figures.style import apply_style
 from dslstudy.names import display_name, metric_name
 from dslstudy.study import Study, open_study
 from dslstudy.study.cells import MATCHED, State, cells_of, state_of, unprimed_runs
-from dslstudy.study.dsl_experiments import ablation, chosen_settings, two_scales, weight_arms
+from dslstudy.study.dsl_experiments import ablation, chosen_settings, weight_arms
 from dslstudy.study.protocol import protocol_of
 from dslstudy.study.search import best_trial
 from dslstudy.study.store import Record, committed_store
@@ -186,10 +186,8 @@ def _shifted() -> list[str]:
     dsl, sl, control = (tables.plus_minus([record.test[METRIC] for record in lines[label]]) for label in compared)
     of_table = protocol.of_table(table)
     chosen = chosen_settings(study, of_table, DATASET, split=of_table.split_of(table, DATASET))
-    corners = {name: [study.find(run) for run in runs] for name, runs in two_scales(chosen, of_table).items()}
     apart = ""
-    if not any(None in seeds for seeds in corners.values()):
-        square = TwoScales(**corners)
+    if square := TwoScales.on_record(study, chosen, of_table):
         apart = f" Its two scales apart, beside SL at the same temperature: {square.alone()} ({metric_name(METRIC)})."
     back = [
         cell_label(state.cell.label)

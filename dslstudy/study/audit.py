@@ -151,10 +151,10 @@ def survey(store: RunStore, *, task: str | None = None) -> list[Entry]:
             continue
         if task not in (None, record.task):
             continue
-        if zipfile.is_zipfile(path.with_suffix(".npz")):
+        arrays = path.with_suffix(".npz")
+        if zipfile.is_zipfile(arrays):
             entries.append(Entry(path, record))
         else:
-            arrays = path.with_suffix(".npz")
             entries.append(Entry(path, None, f"{arrays} is missing or damaged; delete {path} and run again"))
     return entries
 

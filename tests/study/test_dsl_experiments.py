@@ -1,7 +1,7 @@
 """What the ablation takes away, what the dials turn, and that nothing else moves."""
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -63,6 +63,17 @@ def test_the_square_takes_each_scale_away_and_leaves_the_rest(profile):
     assert first["temperatures"] == {"alpha": 0.0, "beta": 0.0}
     assert first["neither"] == {"loss": "softmax"}
     assert first["both"] == {}
+
+
+def test_a_square_needs_a_search_that_ended_and_every_record(tmp_path, monkeypatch):
+    monkeypatch.setenv("DSLSTUDY_RESULTS", str(tmp_path / "committed"))
+    study, (chosen, protocol) = open_study("smoke", store=tmp_path / "store", progress=False), chosen_at("smoke")
+    corners = two_scales(chosen, protocol)
+    study.obtain([run for runs in corners.values() for run in runs[:-1]])
+    assert TwoScales.on_record(study, chosen, protocol) is None
+    found = {corner: study.obtain(runs) for corner, runs in corners.items()}
+    assert TwoScales.on_record(study, chosen, protocol) == TwoScales(**found)
+    assert TwoScales.on_record(study, replace(chosen, searched=False), protocol) is None
 
 
 @PROFILES
